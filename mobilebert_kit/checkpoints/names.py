@@ -1,0 +1,174 @@
+"""Names of variables as data: Hugging Face <-> canonical, quantizer ranges, what only training needs.
+
+Canonical names are those of the published TensorFlow checkpoints (google-research/mobilebert; the MLCommons
+SavedModels have the same 1,114). `{layer}` and `{ffn}` stand for a number without leading zeros.
+Source of the Hugging Face column: transformers, models/mobilebert/modeling_mobilebert.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+LAYER = "bert/encoder/layer_{layer}/"
+
+# Module: Hugging Face scope, canonical scope, leaves. A torch Linear stores [out, in], TensorFlow [in, out].
+_DENSE = (("weight", "kernel", True), ("bias", "bias", False))
+_NORM = (("weight", "gamma", False), ("bias", "beta", False))
+_TABLE = (("weight", "", False),)
+_HF_LAYER = "mobilebert.encoder.layer.{layer}."
+_BLOCKS = (  # a dense layer followed by a NoNorm
+    ("attention.output", "attention/output"),
+    ("bottleneck.input", "bottleneck/input"),
+    ("bottleneck.attention", "bottleneck/attention"),
+    ("ffn.{ffn}.output", "ffn_layer_{ffn}/output"),
+    ("output", "output"),
+    ("output.bottleneck", "output/bottleneck"),
+)
+_MODULES = (
+    ("mobilebert.embeddings.word_embeddings", "bert/embeddings/word_embeddings", _TABLE),
+    ("mobilebert.embeddings.position_embeddings", "bert/embeddings/position_embeddings", _TABLE),
+    ("mobilebert.embeddings.token_type_embeddings", "bert/embeddings/token_type_embeddings", _TABLE),
+    ("mobilebert.embeddings.embedding_transformation", "bert/embeddings/embedding_transformation", _DENSE),
+    ("mobilebert.embeddings.LayerNorm", "bert/embeddings/FakeLayerNorm", _NORM),
+    *(
+        (_HF_LAYER + f"attention.self.{x}", LAYER + f"attention/self/{x}", _DENSE)
+        for x in ("query", "key", "value")
+    ),
+    *((_HF_LAYER + f"{hf}.dense", LAYER + f"{tf}/dense", _DENSE) for hf, tf in _BLOCKS),
+    *((_HF_LAYER + f"{hf}.LayerNorm", LAYER + f"{tf}/FakeLayerNorm", _NORM) for hf, tf in _BLOCKS),
+    (_HF_LAYER + "intermediate.dense", LAYER + "intermediate/dense", _DENSE),
+    (_HF_LAYER + "ffn.{ffn}.intermediate.dense", LAYER + "ffn_layer_{ffn}/intermediate/dense", _DENSE),
+)
+
+
+class Rule(NamedTuple):
+    """One row of the bijection; `transpose` is from the Hugging Face tensor to the canonical one."""
+
+    huggingface: str
+    canonical: str
+    transpose: bool
+
+
+RULES: tuple[Rule, ...] = (
+    *(
+        Rule(f"{hf}.{torch_leaf}", f"{tf}/{tf_leaf}".rstrip("/"), transpose)
+        for hf, tf, leaves in _MODULES
+        for torch_leaf, tf_leaf, transpose in leaves
+    ),
+    # The published head multiplies by the transposed table, so that both store [2, hidden].
+    Rule("qa_outputs.weight", "cls/squad/output_weights", False),
+    Rule("qa_outputs.bias", "cls/squad/output_bias", False),
+)
+
+# Heads that question answering does not use, and a buffer that older transformers versions saved.
+HUGGINGFACE_UNUSED = frozenset(
+    [
+        "mobilebert.embeddings.position_ids",
+        "mobilebert.pooler.dense.weight",
+        "mobilebert.pooler.dense.bias",
+        "cls.predictions.bias",
+        "cls.predictions.dense.weight",
+        "cls.predictions.decoder.weight",
+        "cls.predictions.decoder.bias",
+        "cls.predictions.transform.dense.weight",
+        "cls.predictions.transform.dense.bias",
+        "cls.predictions.transform.LayerNorm.weight",
+        "cls.predictions.transform.LayerNorm.bias",
+        "cls.seq_relationship.weight",
+        "cls.seq_relationship.bias",
+    ]
+)
+TENSORFLOW_UNUSED = frozenset(
+    [
+        "global_step",
+        "beta1_power",
+        "beta2_power",
+        "bert/pooler/dense/kernel",
+        "bert/pooler/dense/bias",
+        "cls/predictions/extra_output_weights",
+        "cls/predictions/output_bias",
+        "cls/predictions/transform/dense/kernel",
+        "cls/predictions/transform/dense/bias",
+        "cls/predictions/transform/LayerNorm/gamma",
+        "cls/predictions/transform/LayerNorm/beta",
+        "cls/seq_relationship/output_weights",
+        "cls/seq_relationship/output_bias",
+    ]
+)
+OPTIMIZER_SLOTS = ("adam_m", "adam_v", "lamb_m", "lamb_v", "Adam", "Adam_1", "LAMB", "LAMB_1", "Momentum")
+
+# Quantizers of one layer (google-research/mobilebert, modeling.py with use_quantized_training): scope ->
+# how many activation and how many weight quantizers it has. 15 dense x 2 + 8 NoNorm x 4 + 4 = 66 when there
+# are 4 feed-forward networks, each with a `min` and a `max`.
+_ACT, _WEIGHT = "MobileBertActFakeQuantWithMinMaxVars", "MobileBertWeightFakeQuantWithMinMaxVars"
+QUANTIZERS: tuple[tuple[str, int, int], ...] = (
+    ("attention/self", 4, 0),  # QK^T, scaled and masked, mask added, context
+    *((f"attention/self/{x}", 1, 1) for x in ("query", "key", "value")),
+    ("intermediate/dense", 1, 1),
+    ("ffn_layer_{ffn}/intermediate/dense", 1, 1),
+    *((f"{scope}/dense", 1, 1) for _, scope in _BLOCKS),
+    *((scope, 1, 0) for _, scope in _BLOCKS),  # NoNorm's input
+    *((f"{scope}/FakeLayerNorm", 3, 0) for _, scope in _BLOCKS),  # beta, gamma, input * gamma
+)
+_RANGE = re.compile(f"(.+)/({_ACT}|{_WEIGHT})(_[0-9]+)?/(min|max)")
+_NUMBER = r"(0|[1-9][0-9]{0,3})"
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    text = re.escape(template)
+    for field in ("layer", "ffn"):
+        text = text.replace(re.escape("{" + field + "}"), f"(?P<{field}>{_NUMBER})")
+    return re.compile(text)
+
+
+_FROM_HUGGINGFACE = tuple((_pattern(rule.huggingface), rule) for rule in RULES)
+_CANONICAL = tuple(_pattern(rule.canonical) for rule in RULES)
+
+
+def from_huggingface(name: str) -> tuple[str, bool] | None:
+    """(canonical name, whether to transpose) of a Hugging Face name; None where no model has it."""
+    for pattern, rule in _FROM_HUGGINGFACE:
+        if match := pattern.fullmatch(name):
+            return rule.canonical.format(**match.groupdict()), rule.transpose
+    return None
+
+
+def is_canonical(name: str) -> bool:
+    """Whether a MobileBERT of some size, with its question-answering head, has a variable of that name."""
+    return any(pattern.fullmatch(name) for pattern in _CANONICAL)
+
+
+def is_quant_range(name: str) -> bool:
+    """Whether `name` is the min or max of a fake quantizer of the published quantized checkpoint."""
+    return _RANGE.fullmatch(name) is not None
+
+
+def is_optimizer_slot(name: str, all_names: Iterable[str]) -> bool:
+    """Whether `name` is an optimizer's slot of a variable that the same checkpoint holds."""
+    base, _, slot = name.rpartition("/")
+    return slot in OPTIMIZER_SLOTS and base in all_names
+
+
+def quant_ranges(layers: int, feedforward_networks: int) -> set[str]:
+    """The 2 x 66 x layers (for 4 feed-forward networks) range names that a quantized checkpoint must have."""
+    names = set()
+    for template, activations, weights in QUANTIZERS:
+        extra = range(feedforward_networks - 1) if "{ffn}" in template else range(1)
+        for layer in range(layers):
+            for ffn in extra:
+                scope = (LAYER + template).format(layer=layer, ffn=ffn)
+                kinds = [_ACT + (f"_{i}" if i else "") for i in range(activations)] + [_WEIGHT] * weights
+                names.update(f"{scope}/{kind}/{end}" for kind in kinds for end in ("min", "max"))
+    return names
+
+
+def depth(names: Iterable[str]) -> tuple[int, int]:
+    """(layers, feed-forward networks a layer) in the canonical `names`, by their highest numbers."""
+    layers, networks = 0, 1
+    for name in names:
+        if match := re.match(rf"bert/encoder/layer_{_NUMBER}/(?:ffn_layer_{_NUMBER}/)?", name):
+            layers = max(layers, int(match[1]) + 1)
+            networks = max(networks, int(match[2]) + 2 if match[2] else 1)
+    return layers, networks

@@ -1,0 +1,166 @@
+"""Published TensorFlow layout: the variables behind a TF1 checkpoint prefix or a SavedModel's `variables`."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mobilebert_kit.checkpoints import names
+from mobilebert_kit.checkpoints.integrity import listing
+from mobilebert_kit.errors import InputError
+
+
+@dataclass(frozen=True)
+class TensorflowVariables:
+    """`tensors`: canonical name -> float32 array; the other names of the file by what they are."""
+
+    tensors: dict[str, np.ndarray]
+    quant_range_names: tuple[str, ...]
+    unused_names: tuple[str, ...]
+
+
+def read_variables(prefix: Path) -> TensorflowVariables:
+    """Reads the float weights of a fine-tuned MobileBERT.
+
+    Args:
+        prefix: `<prefix>.index` and `<prefix>.data-?????-of-?????` exist.
+    Raises:
+        InputError: a shard is missing, a file is truncated or damaged, or the variables are those of
+            something else (pre-training heads only, BERT, a Keras model ...).
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise InputError(
+            f"Expected TensorFlow to be installed in order to read {prefix}.index, got: {error}. "
+            "Install it with: pip install 'mobilebert_kit[export]'"
+        ) from error
+    data_bytes = _data_bytes(prefix)
+    # The reader reports a damaged file as OpError, or as the Python error of the same code.
+    damaged = (tf.errors.OpError, IndexError, ValueError, RuntimeError, MemoryError)
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
+        dtypes = reader.get_variable_to_dtype_map()
+    except damaged as error:
+        raise InputError(
+            f"Expected a TensorFlow checkpoint index, got a truncated or damaged file: {prefix}.index "
+            f"({error}). "
+            "Copy it again from its source."
+        ) from error
+    weights, ranges, unused = classify(shapes, source=f"{prefix}.index")
+    wrong = [f"{name}: {dtypes[name].name}" for name in weights if not dtypes[name].is_floating]
+    if wrong:
+        raise InputError(f"Expected floating-point weights in {prefix}.index, got:{listing(wrong)}")
+    needed = sum((dtypes[name].size or 0) * math.prod(shapes[name]) for name in shapes)
+    if needed > data_bytes:
+        raise InputError(
+            f"Expected at least {needed} bytes of values, as {prefix}.index says, got {data_bytes} bytes in "
+            f"{prefix}.data-*: a shard is truncated. Copy it again from its source."
+        )
+    try:
+        with np.errstate(over="ignore"):  # a double out of float's range becomes inf, which is reported later
+            tensors = {n: np.asarray(reader.get_tensor(n)).astype(np.float32, copy=False) for n in weights}
+    except damaged as error:
+        raise InputError(
+            f"Expected the values of {len(weights)} variables, got a truncated or damaged file: "
+            f"{prefix}.data-* "
+            f"({error}). Copy it again from its source."
+        ) from error
+    return TensorflowVariables(tensors, ranges, unused)
+
+
+def classify(
+    shapes: dict[str, tuple[int, ...]], *, source: str
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Splits the names of a checkpoint into (weights, quantizer ranges, unused ones), each sorted.
+
+    Raises:
+        InputError: a name is none of the three, the question-answering head is absent, or the ranges are not
+            exactly those that quantized training of this many layers makes.
+    """
+    weights = sorted(name for name in shapes if names.is_canonical(name))
+    ranges = sorted(name for name in shapes if names.is_quant_range(name))
+    unused = sorted(
+        name for name in shapes if name in names.TENSORFLOW_UNUSED or names.is_optimizer_slot(name, shapes)
+    )
+    unknown = sorted(shapes.keys() - set(weights) - set(ranges) - set(unused))
+    if any(name == "_CHECKPOINTABLE_OBJECT_GRAPH" or "/.ATTRIBUTES/" in name for name in shapes):
+        raise InputError(
+            "Expected the variables of a published MobileBERT (bert/embeddings/...), got an object-based "
+            "(TF2 or "
+            f"Keras) checkpoint in {source}. Give the checkpoint that the model was made from."
+        )
+    if any(re.match(r"bert/.*(?<!Fake)LayerNorm/", name) for name in unknown):
+        kind = "MobileBERT with layer_norm" if any("/bottleneck/" in n for n in shapes) else "BERT"
+        raise InputError(
+            f"Expected a MobileBERT with normalization_type no_norm (FakeLayerNorm variables), got a {kind} "
+            f"(LayerNorm variables) in {source}. Use an _OPT checkpoint of MobileBERT."
+        )
+    if not any(name.startswith("cls/squad/") for name in weights):
+        pretraining = any(name.startswith(("cls/predictions/", "cls/seq_relationship/")) for name in shapes)
+        raise InputError(
+            "Expected a MobileBERT fine-tuned for question answering (cls/squad/output_weights), got "
+            + (
+                "a pre-trained one, not fine-tuned for QA (only cls/predictions and cls/seq_relationship "
+                "heads)"
+                if pretraining
+                else "no such head"
+            )
+            + f" in {source}. Fine-tune it on SQuAD first."
+        )
+    if unknown:
+        raise InputError(
+            f"Expected only variables of a MobileBERT for question answering in {source}, got {len(unknown)} "
+            f"others:{listing(unknown)}"
+        )
+    if ranges:
+        _prove_ranges(ranges, weights, shapes, source)
+    return tuple(weights), tuple(ranges), tuple(unused)
+
+
+def _prove_ranges(
+    ranges: list[str], weights: list[str], shapes: dict[str, tuple[int, ...]], source: str
+) -> None:
+    expected = names.quant_ranges(*names.depth(weights))
+    missing, extra = sorted(expected - set(ranges)), sorted(set(ranges) - expected)
+    misshapen = [f"{name}: {list(shapes[name])}" for name in ranges if shapes[name] != ()]
+    kinds = {"missing": missing, "extra": extra, "not scalar": misshapen}
+    if any(kinds.values()):
+        found = "".join(f"\n  {len(found)} {kind}:{listing(found)}" for kind, found in kinds.items() if found)
+        raise InputError(
+            f"Expected the {len(expected)} min/max ranges of quantized training in {source}, got:{found}"
+        )
+
+
+def _data_bytes(prefix: Path) -> int:
+    """Total size of the data shards; InputError where one is missing."""
+    shards = {}
+    for path in prefix.parent.iterdir():
+        match = re.fullmatch(re.escape(prefix.name) + r"\.data-([0-9]{5})-of-([0-9]{5})", path.name)
+        if match and path.is_file():
+            shards.setdefault(int(match[2]), set()).add(int(match[1]))
+    if not shards:
+        raise InputError(
+            f"Expected the values of {prefix}.index in {prefix.name}.data-00000-of-00001 beside it, got no "
+            "such "
+            "file. Copy the whole checkpoint, not only its index."
+        )
+    if len(shards) > 1:
+        raise InputError(
+            f"Expected the data shards of one checkpoint beside {prefix}.index, got sets of "
+            f"{sorted(shards)} shards. "
+            "Keep only the files that belong together."
+        )
+    ((count, found),) = shards.items()
+    missing = [f"{prefix.name}.data-{i:05d}-of-{count:05d}" for i in range(count) if i not in found]
+    if missing:
+        raise InputError(
+            f"Expected {count} data shards beside {prefix}.index, got {len(found)}; "
+            f"missing:{listing(missing)}"
+        )
+    return sum((prefix.parent / f"{prefix.name}.data-{i:05d}-of-{count:05d}").stat().st_size for i in found)

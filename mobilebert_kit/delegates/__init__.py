@@ -1,0 +1,12 @@
+"""Which ops of a .tflite a phone's delegate takes, and why not: told before the phone does. No TensorFlow.
+
+from mobilebert_kit.delegates import check_nnapi, read_tflite
+
+report = check_nnapi(read_tflite("model.tflite"), api_level=30)
+"""
+
+from mobilebert_kit.delegates.nnapi import check_nnapi
+from mobilebert_kit.delegates.report import Report, Verdict
+from mobilebert_kit.delegates.tflite_file import Model, Node, Subgraph, Tensor, read_tflite
+
+__all__ = ["Model", "Node", "Report", "Subgraph", "Tensor", "Verdict", "check_nnapi", "read_tflite"]

@@ -1,0 +1,187 @@
+"""Checks a model against the NNAPI delegate's rules and the Android runtime's.
+
+report = check_nnapi(read_tflite("model.tflite"), api_level=30)
+report.whole, report.partitions, report.refused
+"""
+
+from __future__ import annotations
+
+from mobilebert_kit.delegates import conditions as c
+from mobilebert_kit.delegates.evaluate import OperandMissing, View, applies, holds, view_of
+from mobilebert_kit.delegates.nnapi_rules import (
+    ACCELERATOR_SINCE,
+    DELEGATE_RULES,
+    MAX_DELEGATED_PARTITIONS,
+    NOT_COVERED,
+)
+from mobilebert_kit.delegates.nnapi_runtime_rules import (
+    PER_CHANNEL_OPERANDS,
+    RUNTIME_RULES,
+    UNMAPPED_OPERANDS,
+    UNMAPPED_TYPES,
+)
+from mobilebert_kit.delegates.partition import delegated_partitions
+from mobilebert_kit.delegates.report import Report, Verdict
+from mobilebert_kit.delegates.tflite_file import ABSENT, Model, Node, Subgraph, Tensor
+from mobilebert_kit.errors import InputError
+
+API_LEVELS = range(27, 37)
+# NeuralNetworksTypes.h: feature levels 1 to 5 are API 27 to 31; later ones are tied to no API level.
+FEATURE_LEVELS = {
+    **{n: 26 + n for n in range(1, 6)},
+    6: c.FEATURE_LEVEL_6,
+    7: c.FEATURE_LEVEL_7,
+    8: c.FEATURE_LEVEL_8,
+}
+# The outcome of FP16GraphPartitionHelper (tflite/delegates/utils.cc), in the recorded verdicts' words.
+CONSTANT_FLOAT16 = (
+    "(Validate not called: constant fp16 DEQUANTIZE, FP16GraphPartitionHelper delegates it only if every "
+    "other node is accepted)"
+)
+
+
+def nnapi_level(api_level: int, feature_level: int | None) -> int:
+    """The number that the delegate compares: API level, or 1000000 + feature level from 6 on.
+
+    A feature level is the driver's own and stands above the API level. Without one, nothing is assumed beyond
+    feature level 5, on Android 13 and 14 too: which one a phone's driver has is its maker's choice.
+    InputError for levels that do not exist.
+    """
+    if feature_level is not None:
+        if feature_level in FEATURE_LEVELS:
+            return FEATURE_LEVELS[feature_level]
+        if feature_level in FEATURE_LEVELS.values():
+            return feature_level
+        raise InputError(f"Expected an NNAPI feature level from 1 to 8, got {feature_level}.")
+    if api_level not in API_LEVELS:
+        raise InputError(
+            f"Expected an Android API level from {API_LEVELS[0]} to {API_LEVELS[-1]}, got {api_level}."
+        )
+    return api_level
+
+
+def check_nnapi(
+    model: Model,
+    *,
+    api_level: int = 30,
+    feature_level: int | None = None,
+    accelerator: bool | None = None,
+    max_partitions: int = MAX_DELEGATED_PARTITIONS,
+) -> Report:
+    """What the NNAPI delegate says of every node of the model's main subgraph.
+
+    accelerator: whether the delegate targets accelerators; None means as with default options, from API 29.
+    max_partitions: the delegate's option `max_number_delegated_partitions`; 0 for no limit.
+    """
+    level = nnapi_level(api_level, feature_level)
+    if accelerator is None:
+        accelerator = level >= ACCELERATOR_SINCE
+    graph = model.main
+    half = {n.outputs[0]: n.inputs[0] for n in graph.nodes if _dequantizes_float16(n, graph.tensors, True)}
+    constant_dequantize = {n.index for n in graph.nodes if n.outputs and n.outputs[0] in half}
+    verdicts = {}
+    for node in graph.nodes:
+        if node.index not in constant_dequantize:
+            # In a model with float16 weights, ops are asked with the float16 constant as their operand.
+            view = view_of(node, graph.tensors, level, accelerator, half)
+            # To NNAPI it gives that constant as float32, so the runtime sees what the file says.
+            below = view_of(node, graph.tensors, level, accelerator)
+            verdicts[node.index] = _judge(view, below, graph.tensors)
+    rest_accepted = all(verdict.accepted is True for verdict in verdicts.values())
+    for index in constant_dequantize:
+        node = graph.nodes[index]
+        verdicts[index] = _verdict(node, graph.tensors, rest_accepted, (CONSTANT_FLOAT16,), ())
+    nodes = tuple(verdicts[node.index] for node in graph.nodes)
+    groups = _partitions(graph, {v.index for v in nodes if v.accepted is True}, half)
+    kept = sorted(groups, key=len, reverse=True)[: max_partitions or None]
+    return Report("nnapi", level, nodes, len(groups), tuple(sorted(i for group in kept for i in group)))
+
+
+def _dequantizes_float16(node: Node, tensors: tuple[Tensor, ...], constant: bool) -> bool:
+    if node.op != "DEQUANTIZE" or len(node.inputs) != 1 or len(node.outputs) != 1 or ABSENT in node.inputs:
+        return False
+    tensor = tensors[node.inputs[0]]
+    return tensor.dtype == "float16" and tensor.is_constant == constant
+
+
+def _partitions(graph: Subgraph, accepted: set[int], half: dict[int, int]) -> list[list[int]]:
+    """Nodes that are delegated read float16 constants directly, the others the dequantized ones."""
+    reads = []
+    for node in graph.nodes:
+        remap = half if node.index in accepted else {}
+        reads.append({remap.get(i, i) for i in node.inputs if i != ABSENT})
+    writes = [[i for i in node.outputs if i != ABSENT] for node in graph.nodes]
+    return delegated_partitions(reads, writes, accepted)
+
+
+def _judge(view: View, below: View, tensors: tuple[Tensor, ...]) -> Verdict:
+    node = view.node
+    if node.op in NOT_COVERED:
+        return _verdict(node, tensors, None, (f"Unknown: no rule of this checker covers {node.op}.",), ())
+    if node.op.startswith("UNKNOWN_"):
+        code = node.op.removeprefix("UNKNOWN_")
+        return _verdict(node, tensors, None, (f"Unknown: op code {code} is newer than this checker.",), ())
+    rules = DELEGATE_RULES.get(node.op)
+    if rules is None:
+        return _verdict(node, tensors, False, ("UnsupportedOperator: Unsupported operation type.",), ())
+    if _dequantizes_float16(node, tensors, False) and view.level >= c.API_30:
+        return _verdict(node, tensors, True, (), ())  # accepted before any other rule
+    try:
+        reasons = _failures(rules, view)
+        refusals = () if reasons else _runtime_refusals(below)
+    except OperandMissing as error:
+        return _verdict(node, tensors, None, (f"Unknown: the node is malformed, {error}.",), ())
+    return _verdict(node, tensors, not reasons, reasons, refusals)
+
+
+def _failures(rules: tuple[c.Condition, ...], view: View) -> tuple[str, ...]:
+    failed = (rule for rule in rules if applies(rule.when, view) and not holds(rule, view))
+    return tuple(_reason(rule) for rule in failed)
+
+
+def _reason(rule: c.Condition) -> str:
+    failure, says = rule.failure, rule.says
+    if isinstance(rule, c.MaxVersion):
+        wording = "different from" if rule.exactly else "higher than"
+        failure, says = "UnsupportedOperatorVersion", f"OP Version {wording} {rule.version}"
+    elif isinstance(rule, c.Since) and not says:
+        failure, says = "UnsupportedAndroidVersion", f"Android sdk version less than {rule.level}"
+    return f"{failure}: {says}" if failure else says
+
+
+def _runtime_refusals(view: View) -> tuple[str, ...]:
+    node, found = view.node, []
+    unmapped = UNMAPPED_OPERANDS.get(node.op, ())
+    for side, operands in (("in", view.inputs), ("out", view.outputs)):
+        for number, tensor in enumerate(operands):
+            name = f"{side}{number}"
+            if tensor is None or name in unmapped:
+                continue
+            if tensor.dtype in UNMAPPED_TYPES:
+                found.append(f"{name} is {tensor.dtype}, which NNAPI has no operand type for")
+            if tensor.per_channel and tensor.dtype == "int8":
+                dimension = PER_CHANNEL_OPERANDS.get((node.op, name))
+                if dimension is None:
+                    found.append(
+                        f"{name} is quantized per channel: TENSOR_QUANT8_SYMM_PER_CHANNEL is no type that "
+                        f"{node.op} takes there"
+                    )
+                elif dimension not in (tensor.quantized_dimension, "any"):
+                    found.append(
+                        f"{name} is quantized along dimension {tensor.quantized_dimension}, not {dimension}"
+                    )
+    found.extend(_failures(RUNTIME_RULES.get(node.op, ()), view))
+    return tuple(found)
+
+
+def _verdict(
+    node: Node,
+    tensors: tuple[Tensor, ...],
+    accepted: bool | None,
+    reasons: tuple[str, ...],
+    refusals: tuple[str, ...],
+) -> Verdict:
+    operands = [(f"in{n}", i) for n, i in enumerate(node.inputs)]
+    operands += [(f"out{n}", i) for n, i in enumerate(node.outputs)]
+    described = tuple(f"{name} {tensors[i].describe()}" for name, i in operands if i != ABSENT)
+    return Verdict(node.index, node.op, node.version, accepted, reasons, refusals, described)

@@ -1,0 +1,120 @@
+"""Make verified .tflite files of a MobileBERT checkpoint that is fine-tuned on SQuAD.
+
+    python -m mobilebert_kit.export --target nnapi
+    python -m mobilebert_kit.export --target float,int8,nnapi --checkpoint DIR --output_dir DIR
+    python -m mobilebert_kit.export --target list
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from mobilebert_kit.errors import InputError
+from mobilebert_kit.main import run
+from mobilebert_kit.targets import describe_targets, parse_targets
+
+if TYPE_CHECKING:
+    from mobilebert_kit.build import Summary
+
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parent
+DEMO_CHECKPOINT = PACKAGE / "demo_checkpoint"
+
+_TARGET = flags.DEFINE_string("target", None, "Targets, comma-separated; all; or list.", required=True)
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint",
+    str(DEMO_CHECKPOINT),
+    "TF1 checkpoint prefix, SavedModel directory or Hugging Face directory. Default: the demo.",
+)
+_CONFIG = flags.DEFINE_string("config", None, "The model's configuration (JSON), where none is beside it.")
+_VOCAB = flags.DEFINE_string("vocab", None, "The vocabulary. Default: vocab.txt beside the checkpoint.")
+_ACTIVATION = flags.DEFINE_enum(
+    "activation", None, ["relu", "relu6"], "Overrides the activation that the configuration names."
+)
+_MASK = flags.DEFINE_enum(
+    "mask",
+    None,
+    ["additive", "multiplicative"],
+    "Overrides how attention masks padding: scores - 10000, or scores * mask - 6 where masked.",
+)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Default: android_assets/TARGET.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier export in --output_dir.")
+_SEQUENCE_LENGTH = flags.DEFINE_integer("max_seq_length", 384, "Tokens of a window.", lower_bound=8)
+_CALIBRATION = flags.DEFINE_string(
+    "calibration",
+    str(ROOT / "calibration" / "demo_calibration.json"),
+    "SQuAD v1.1 file (or name of a dataset, its train split) whose first questions calibrate int8.",
+)
+_CALIBRATION_QUESTIONS = flags.DEFINE_integer(
+    "calibration_questions", 100, "How many of them, with all their windows.", lower_bound=1
+)
+_EVAL = flags.DEFINE_string(
+    "eval",
+    str(ROOT / "calibration" / "demo_eval.json"),
+    "SQuAD v1.1 file (or name of a dataset) on which the float model and every target are scored.",
+)
+_EVAL_QUESTIONS = flags.DEFINE_integer(
+    "eval_questions", None, "The first N questions of it; default: all.", lower_bound=1
+)
+_MAX_F1_DROP = flags.DEFINE_float("max_f1_drop", 2.0, "Refuse a target that loses more F1 than this.")
+_KEEP_SAVED_MODEL = flags.DEFINE_bool("keep_saved_model", False, "Add the SavedModel to the output folder.")
+
+
+def main() -> None:
+    if _TARGET.value.strip() == "list":
+        print(describe_targets(_SEQUENCE_LENGTH.value))
+        return
+    targets = parse_targets(_TARGET.value)
+    checkpoint = Path(_CHECKPOINT.value)
+    if not checkpoint.parent.exists():
+        raise InputError(f"Expected a checkpoint at {checkpoint}, got no such folder as {checkpoint.parent}.")
+    # TensorFlow's own log speaks of CPU features and absent GPUs, nothing that a user could act on.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from mobilebert_kit.build import Request, export  # TensorFlow takes seconds: after the flags are known good
+
+    default_output = ROOT / "android_assets" / _TARGET.value.replace(",", "_").replace(" ", "")
+    summary = export(
+        Request(
+            targets=targets,
+            checkpoint=checkpoint,
+            output_dir=Path(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else default_output,
+            calibration=_CALIBRATION.value,
+            evaluation=_EVAL.value,
+            calibration_questions=_CALIBRATION_QUESTIONS.value,
+            eval_questions=_EVAL_QUESTIONS.value,
+            config=_CONFIG.value,
+            vocab=_VOCAB.value,
+            activation=_ACTIVATION.value,
+            mask=_MASK.value,
+            sequence_length=_SEQUENCE_LENGTH.value,
+            max_f1_drop=_MAX_F1_DROP.value,
+            keep_saved_model=_KEEP_SAVED_MODEL.value,
+            overwrite=_OVERWRITE.value,
+            command=shlex.join(["python", "-m", "mobilebert_kit.export", *sys.argv[1:]]),
+        )
+    )
+    _report(summary)
+
+
+def _report(summary: Summary) -> None:
+    print(f"{summary.output_dir}:")
+    for result in summary.results:
+        drop = summary.float_score.f1 - result.score.f1
+        print(
+            f"  {result.file.name:36} {result.file_bytes / 1e6:6.1f} MB   {result.nodes:5} nodes"
+            f"   EM {result.score.exact_match:5.2f}   F1 {result.score.f1:5.2f}   drop {drop:5.2f}"
+        )
+    print(
+        f"float: EM {summary.float_score.exact_match:.2f}, F1 {summary.float_score.f1:.2f} on "
+        f"{summary.float_score.questions} questions; {summary.seconds:.0f} s in all"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

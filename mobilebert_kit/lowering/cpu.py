@@ -1,0 +1,159 @@
+"""The primitives as LiteRT's CPU delegate (XNNPACK) likes them; the other lowerings start from here.
+
+Activations are [1, 1, S, C], a dense layer is a 1x1 CONV_2D: on XNNPACK as fast as FULLY_CONNECTED, and
+the only form of a dense layer whose per-channel int8 weights every delegate takes.
+
+Every tensor that may be quantized passes through `observe(tensor, point)`, where `point` names it: identity
+in the float model, a recorder while calibrating, a fake-quant in a quantized one. Claims of exactness are
+against the published formula in float32: EXACT (same bits), ULP (float rounding only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from mobilebert_kit.models.config import MobileBertConfig
+
+Observe = Callable[[tf.Tensor, str], tf.Tensor]
+ACTIVATIONS = {None: tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6}
+
+
+def unobserved(tensor: tf.Tensor, point: str) -> tf.Tensor:
+    """The observer of a float model."""
+    return tensor
+
+
+class CpuLowering:
+    """Primitives over `weights` (canonical name -> array or tf.Variable) for one sequence length.
+
+    `mask_value` is what a masked score gets: the published -10000 or -6, or the clamped one of an int8 recipe.
+    """
+
+    def __init__(
+        self,
+        config: MobileBertConfig,
+        weights: Mapping[str, tf.Tensor],
+        *,
+        observe: Observe = unobserved,
+        mask_value: float | tf.Tensor | None = None,
+    ):
+        self.config = config
+        self.weights = weights
+        self.observe = observe
+        self.mask_value = config.mask_value if mask_value is None else mask_value
+
+    # Embeddings
+
+    def embedding(self, ids: tf.Tensor, name: str) -> tf.Tensor:
+        """int32 [1, S] -> [1, 1, S, C]. EXACT."""
+        rows = self.observe(tf.gather(self.weights[name], ids), name)
+        return tf.reshape(rows, [1, 1, *rows.shape[1:]])
+
+    def add_positions(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        """x [1, 1, S, C] plus the first S rows of a position table. EXACT."""
+        positions = self.weights[name][: x.shape[2]]
+        return self.observe(x + tf.reshape(positions, x.shape), name)
+
+    def trigram_no_norm(self, x: tf.Tensor, dense: str, norm: str, *, residual: tf.Tensor) -> tf.Tensor:
+        """The trigram input and its dense layer as one convolution. ULP.
+
+            before: PAD, 2 STRIDED_SLICE, CONCAT(next, current, previous), CONV_2D 1x1
+            after:  CONV_2D 1x3, zero padded: tap 0 sees the previous token, tap 2 the next one
+        """
+        kernel = self.weights[f"{dense}/kernel"]
+        taps = tf.reshape(kernel, [3, kernel.shape[0] // 3, kernel.shape[1]])[::-1]
+        return self._no_norm(x, taps, self.weights[f"{dense}/bias"], norm, residual)
+
+    # Dense layers
+
+    def dense(self, x: tf.Tensor, name: str, *, activation: str | None = None, scale: float = 1.0) -> tf.Tensor:
+        """activation((x @ kernel + bias) * scale), x [1, 1, S, in] -> [1, 1, S, out]. ULP (the folded scale)."""
+        x = self.observe(x, f"{name}/input")
+        y = convolve(x, self.weights[f"{name}/kernel"][None] * scale, self.weights[f"{name}/bias"] * scale)
+        return self.observe(ACTIVATIONS[activation](y), name)
+
+    def dense_no_norm(self, x: tf.Tensor, dense: str, norm: str, *, residual: tf.Tensor | None) -> tf.Tensor:
+        """NoNorm(dense(x) + residual), NoNorm(y) = y * gamma + beta folded into the convolution. ULP.
+
+            before: CONV_2D, ADD residual, MUL gamma, ADD beta
+            after:  CONV_2D (kernel * gamma, bias * gamma + beta), ADD (MUL residual, gamma)
+        """
+        x = self.observe(x, f"{dense}/input")
+        return self._no_norm(
+            x, self.weights[f"{dense}/kernel"][None], self.weights[f"{dense}/bias"], norm, residual
+        )
+
+    def _no_norm(
+        self, x: tf.Tensor, taps: tf.Tensor, bias: tf.Tensor, norm: str, residual: tf.Tensor | None
+    ) -> tf.Tensor:
+        gamma, beta = self.weights[f"{norm}/gamma"], self.weights[f"{norm}/beta"]
+        y = convolve(x, taps * gamma, bias * gamma + beta)
+        if residual is None:
+            return self.observe(y, norm)
+        return self.observe(
+            self.observe(y, f"{norm}/dense") + self.observe(residual * gamma, f"{norm}/residual"), norm
+        )
+
+    # Attention: `heads` gives whatever form of [heads, S, size] the other primitives of the lowering take.
+
+    def heads(self, x: tf.Tensor, name: str, count: int, *, scale: float = 1.0) -> tf.Tensor:
+        """A dense layer, its output split: [1, 1, S, in] -> [1, heads, S, size]. EXACT but for the scale."""
+        y = self.dense(x, name, scale=scale)
+        return tf.transpose(tf.reshape(y, [1, y.shape[2], count, y.shape[3] // count]), [0, 2, 1, 3])
+
+    def scores(self, query: tf.Tensor, key: tf.Tensor, scope: str) -> tf.Tensor:
+        """query @ key^T -> [1, heads, S, S]. EXACT."""
+        return self.observe(tf.matmul(query, key, transpose_b=True), f"{scope}/scores")
+
+    def mask(self, input_mask: tf.Tensor) -> dict[str, tf.Tensor]:
+        """int32 [1, S], 1 = token, 0 = padding -> what `masked` needs, computed once for all layers."""
+        keep = tf.reshape(tf.cast(input_mask, tf.float32), [1, 1, 1, input_mask.shape[1]])
+        return {
+            "keep": self.observe(keep, "mask/keep"),
+            "fill": self.observe((1.0 - keep) * self.mask_value, "mask/fill"),
+        }
+
+    def masked(self, scores: tf.Tensor, mask: dict[str, tf.Tensor], scope: str) -> tf.Tensor:
+        """additive: scores + (1 - mask) * value; multiplicative: scores * mask + (1 - mask) * value. EXACT."""
+        if self.config.mask_semantics == "multiplicative":
+            scores = self.observe(scores * mask["keep"], f"{scope}/kept_scores")
+        return self.observe(scores + mask["fill"], f"{scope}/masked_scores")
+
+    def clip(self, scores: tf.Tensor, bounds: tuple[float, float] | None, scope: str) -> tf.Tensor:
+        """MAXIMUM and MINIMUM with constants, where the checkpoint was trained with them. EXACT."""
+        if bounds is None:
+            return scores
+        low, high = bounds
+        return self.observe(tf.minimum(tf.maximum(scores, low), high), f"{scope}/clipped_scores")
+
+    def softmax(self, scores: tf.Tensor, scope: str) -> tf.Tensor:
+        """Over the last axis. EXACT."""
+        return self.observe(tf.nn.softmax(scores), f"{scope}/probabilities")
+
+    def context(self, probabilities: tf.Tensor, value: tf.Tensor, scope: str) -> tf.Tensor:
+        """probabilities @ value -> [1, heads, S, size]. EXACT."""
+        return self.observe(tf.matmul(probabilities, value), f"{scope}/context")
+
+    def merge_heads(self, x: tf.Tensor, scope: str) -> tf.Tensor:
+        """[1, heads, S, size] -> [1, 1, S, heads * size]. EXACT."""
+        _, count, length, size = x.shape
+        return tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [1, 1, length, count * size])
+
+    # Head
+
+    def logits(self, x: tf.Tensor, scope: str) -> tuple[tf.Tensor, tf.Tensor]:
+        """The question-answering head -> (end, start), [1, S] each. ULP."""
+        kernel = tf.transpose(self.weights[f"{scope}/output_weights"])[None]
+        x = self.observe(x, f"{scope}/input")
+        y = self.observe(convolve(x, kernel, self.weights[f"{scope}/output_bias"]), scope)
+        start, end = tf.split(y, 2, axis=3)
+        return tuple(tf.reshape(logits, [1, x.shape[2]]) for logits in (end, start))
+
+
+def convolve(x: tf.Tensor, taps: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """x [1, 1, S, in], taps [width, in, out], bias [out] -> [1, 1, S, out]; zeros beyond both ends."""
+    return tf.nn.bias_add(tf.nn.conv2d(x, taps[None], strides=1, padding="SAME"), bias)

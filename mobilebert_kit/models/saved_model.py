@@ -1,0 +1,52 @@
+"""A SavedModel in the published layout: the variables carry their canonical names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from mobilebert_kit.contract import Contract
+from mobilebert_kit.lowering.cpu import CpuLowering
+from mobilebert_kit.models.config import MobileBertConfig
+from mobilebert_kit.models.mobilebert import question_answering
+
+
+def write_saved_model(
+    folder: Path,
+    config: MobileBertConfig,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    contract: Contract,
+    sequence_length: int,
+) -> None:
+    """Writes `folder` (which must not exist), to be read by TensorFlow and by `load_checkpoint`.
+
+    TensorFlow 1's builder, as the published ones were made: it keeps the variables' names, where
+    tf.saved_model.save would name them by their place in a Python object.
+    """
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        weights = {
+            name: v1.get_variable(name, shape=value.shape, dtype=tf.float32, use_resource=True)
+            for name, value in tensors.items()
+        }
+        inputs = {
+            spec.name: v1.placeholder(spec.dtype, spec.shape(sequence_length), name=spec.name)
+            for spec in contract.inputs
+        }
+        outputs = question_answering(config, CpuLowering(config, weights), **inputs)
+        outputs = {spec.name: tf.identity(outputs[spec.name], name=spec.name) for spec in contract.outputs}
+        for name, value in tensors.items():
+            weights[name].load(value, session)
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(
+            session,
+            [v1.saved_model.SERVING],
+            signature_def_map={
+                contract.signature_key: v1.saved_model.predict_signature_def(inputs, outputs)
+            },
+        )
+        builder.save()

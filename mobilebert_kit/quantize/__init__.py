@@ -1,0 +1,1 @@
+"""Post-training quantization: recipes as data, calibration, conversion to .tflite."""

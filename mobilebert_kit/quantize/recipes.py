@@ -1,0 +1,69 @@
+"""Quantization recipes, as data. A name decodes itself:
+
+    w32, w16, w8    weights: float32; float16, computed as float32; int8, per output channel, symmetric
+    a32, a8         activations: float32; int8 with one scale and zero point a tensor, ranges calibrated
+    dynamic         activations are float32 in the file and quantized by the kernel, per call
+    symkv           key and value with zero point 0: else XNNPACK refuses the int8 BATCH_MATMUL
+    f32softmax      scores leave int8 before the mask and return after SOFTMAX: XNNPACK has no int8 SOFTMAX
+    f32residual     residual sums are float32; what a dense layer reads of them is quantized on its way in.
+                    Costs no time on XNNPACK, and errors no longer pile up from layer to layer
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+# NNAPI and TFLite both demand this of an int8 SOFTMAX: scale 1/256, zero point -128.
+SOFTMAX_RANGE = (0.0, 255.0 / 256.0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`*_points` are patterns (fnmatch) over the observation points that a lowering names."""
+
+    name: str
+    weights: str = "float32"
+    quantize_activations: bool = False
+    float_points: tuple[str, ...] = ()
+    symmetric_points: tuple[str, ...] = ()
+
+    def quantizes(self, point: str) -> bool:
+        """Whether the activation at `point` is int8."""
+        return self.quantize_activations and not _matches(point, self.float_points)
+
+    def bounds(self, point: str, low: float, high: float) -> tuple[float, float]:
+        """The range that int8 represents at `point`, from the range seen while calibrating.
+
+        Zero is always inside. A symmetric range is (-128 s, 127 s), which makes the zero point 0.
+        """
+        if point.endswith("/probabilities"):
+            return SOFTMAX_RANGE
+        low, high = min(low, 0.0), max(high, 0.0)
+        # A tensor that was zero throughout still needs a scale.
+        high = max(high, low + 1e-6)
+        if _matches(point, self.symmetric_points):
+            scale = max(-low, high) / 127.0
+            return -128.0 * scale, 127.0 * scale
+        return low, high
+
+
+def _matches(point: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(point, pattern) for pattern in patterns)
+
+
+W32_A32 = Recipe("w32_a32")
+W16_A32 = Recipe("w16_a32", weights="float16")
+W8_DYNAMIC = Recipe("w8_dynamic", weights="int8")
+W8_A8 = Recipe("w8_a8", weights="int8", quantize_activations=True)
+W8_A8_XNNPACK = Recipe(
+    "w8_a8_symkv_f32softmax_f32residual",
+    weights="int8",
+    quantize_activations=True,
+    symmetric_points=("*/attention/self/key", "*/attention/self/value"),
+    float_points=(
+        *("mask/*", "*/kept_scores", "*/masked_scores", "*/clipped_scores"),
+        *("bert/embeddings/FakeLayerNorm", "*/output/FakeLayerNorm", "*/output/bottleneck/FakeLayerNorm"),
+        "*/residual",
+    ),
+)

@@ -1,0 +1,122 @@
+"""Every export target, one constant each: which lowering, which recipe, which contract, which checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
+
+from mobilebert_kit.contract import MLPERF, Contract
+from mobilebert_kit.errors import InputError
+from mobilebert_kit.quantize import recipes
+from mobilebert_kit.quantize.recipes import Recipe
+
+if TYPE_CHECKING:
+    from mobilebert_kit.lowering.cpu import CpuLowering
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of .tflite file.
+
+    Attributes:
+        file_name: with {length} for the sequence length; the MLCommons names.
+        lowering: module:class; by name, so that listing targets loads no TensorFlow.
+        delegate: who is to run it; NNAPI's also must take every node at `nnapi_api`, in one partition.
+        status: what a user should know before choosing it.
+    """
+
+    name: str
+    file_name: str
+    lowering: str
+    recipe: Recipe
+    delegate: str
+    status: str
+    contract: Contract = MLPERF
+    nnapi_api: int | None = None
+
+    def lowering_class(self) -> type[CpuLowering]:
+        return resolve_name(self.lowering)
+
+    def file_for(self, sequence_length: int) -> str:
+        return self.file_name.format(length=sequence_length)
+
+
+CPU_LOWERING = "mobilebert_kit.lowering.cpu:CpuLowering"
+
+FLOAT = Target(
+    name="float",
+    file_name="mobilebert_float_{length}.tflite",
+    lowering=CPU_LOWERING,
+    recipe=recipes.W32_A32,
+    delegate="XNNPACK",
+    status="reference; any CPU",
+)
+FP16 = Target(
+    name="fp16",
+    file_name="mobilebert_fp16_{length}.tflite",
+    lowering=CPU_LOWERING,
+    recipe=recipes.W16_A32,
+    delegate="XNNPACK",
+    status="half the size of float, same speed",
+)
+DYNAMIC = Target(
+    name="dynamic",
+    file_name="mobilebert_dynamic_{length}.tflite",
+    lowering=CPU_LOWERING,
+    recipe=recipes.W8_DYNAMIC,
+    delegate="XNNPACK",
+    status="a quarter of the size, no calibration",
+)
+INT8 = Target(
+    name="int8",
+    file_name="mobilebert_int8_{length}.tflite",
+    lowering=CPU_LOWERING,
+    recipe=recipes.W8_A8_XNNPACK,
+    delegate="XNNPACK",
+    status="a quarter of the size, the fastest on a CPU",
+)
+NNAPI = Target(
+    name="nnapi",
+    file_name="mobilebert_int8_{length}_nnapi.tflite",
+    lowering="mobilebert_kit.lowering.nnapi:NnapiLowering",
+    recipe=recipes.W8_A8,
+    delegate="NNAPI, API 30",
+    status=(
+        "integer only, for Android 11-14; NNAPI is deprecated since Android 15: there use int8 on the CPU, "
+        "or the vendor's LiteRT accelerator"
+    ),
+    nnapi_api=30,
+)
+
+TARGETS = {target.name: target for target in (FLOAT, FP16, DYNAMIC, INT8, NNAPI)}
+
+
+def parse_targets(names: str) -> list[Target]:
+    """The targets of a comma-separated list, or all of them for "all"; each once, in the order asked for.
+
+    Raises InputError that lists the names where one is unknown.
+    """
+    asked = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    if asked == ["all"]:
+        return list(TARGETS.values())
+    unknown = [name for name in asked if name not in TARGETS]
+    if unknown:
+        raise InputError(
+            f"Expected --target to be of {', '.join(TARGETS)}, all or list, got {unknown[0]!r}. "
+            "`--target list` describes them."
+        )
+    return [TARGETS[name] for name in asked]
+
+
+def describe_targets(sequence_length: int) -> str:
+    """A table of all targets, for `--target list`."""
+    rows = [("target", "file", "recipe", "delegate", "status")]
+    rows += [
+        (target.name, target.file_for(sequence_length), target.recipe.name, target.delegate, target.status)
+        for target in TARGETS.values()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

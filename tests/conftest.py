@@ -1,0 +1,40 @@
+"""What every test shares: quiet, offline, CPU-only libraries, and where the data lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Read by the libraries when they are first imported, and inherited by the tests' subprocesses.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the tolerances are argued for CPU kernels
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns after every fork
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks a hub, with or without a network
+
+
+def _existing(path: Path, remedy: str) -> Path:
+    """`path`, or a skip that says what to do; in CI, where nothing may be missing, a failure."""
+    if not path.exists():
+        message = f"{path} does not exist: {remedy}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the reference data (data/, models/, facts/), beside the checkout or where
+    MOBILEBERT_KIT_SHARED says."""
+    folder = os.environ.get("MOBILEBERT_KIT_SHARED") or REPOSITORY.parent / "shared"
+    return _existing(Path(folder), "put it beside the checkout, or set MOBILEBERT_KIT_SHARED")
+
+
+@pytest.fixture(scope="session")
+def demo_checkpoint() -> Path:
+    """The embedded demo checkpoint's folder: config.json, model.safetensors, vocab.txt."""
+    return _existing(REPOSITORY / "mobilebert_kit" / "demo_checkpoint", "tools/train_demo.py makes it")
