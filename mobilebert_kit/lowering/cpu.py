@@ -30,7 +30,7 @@ def unobserved(tensor: tf.Tensor, point: str) -> tf.Tensor:
 class CpuLowering:
     """Primitives over `weights` (canonical name -> array or tf.Variable) for one sequence length.
 
-    `mask_value` is what a masked score gets: the published -10000 or -6, or the clamped one of an int8 recipe.
+    `mask_value` is what a masked score gets: the published -10000 or -6, or the clamped one of a recipe.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class CpuLowering:
     def trigram_no_norm(self, x: tf.Tensor, dense: str, norm: str, *, residual: tf.Tensor) -> tf.Tensor:
         """The trigram input and its dense layer as one convolution. ULP.
 
-            before: PAD, 2 STRIDED_SLICE, CONCAT(next, current, previous), CONV_2D 1x1
-            after:  CONV_2D 1x3, zero padded: tap 0 sees the previous token, tap 2 the next one
+        before: PAD, 2 STRIDED_SLICE, CONCAT(next, current, previous), CONV_2D 1x1
+        after:  CONV_2D 1x3, zero padded: tap 0 sees the previous token, tap 2 the next one
         """
         kernel = self.weights[f"{dense}/kernel"]
         taps = tf.reshape(kernel, [3, kernel.shape[0] // 3, kernel.shape[1]])[::-1]
@@ -70,8 +70,10 @@ class CpuLowering:
 
     # Dense layers
 
-    def dense(self, x: tf.Tensor, name: str, *, activation: str | None = None, scale: float = 1.0) -> tf.Tensor:
-        """activation((x @ kernel + bias) * scale), x [1, 1, S, in] -> [1, 1, S, out]. ULP (the folded scale)."""
+    def dense(
+        self, x: tf.Tensor, name: str, *, activation: str | None = None, scale: float = 1.0
+    ) -> tf.Tensor:
+        """activation((x @ kernel + bias) * scale), x [1, 1, S, in] -> [1, 1, S, out]. ULP (folded scale)."""
         x = self.observe(x, f"{name}/input")
         y = convolve(x, self.weights[f"{name}/kernel"][None] * scale, self.weights[f"{name}/bias"] * scale)
         return self.observe(ACTIVATIONS[activation](y), name)
@@ -79,8 +81,8 @@ class CpuLowering:
     def dense_no_norm(self, x: tf.Tensor, dense: str, norm: str, *, residual: tf.Tensor | None) -> tf.Tensor:
         """NoNorm(dense(x) + residual), NoNorm(y) = y * gamma + beta folded into the convolution. ULP.
 
-            before: CONV_2D, ADD residual, MUL gamma, ADD beta
-            after:  CONV_2D (kernel * gamma, bias * gamma + beta), ADD (MUL residual, gamma)
+        before: CONV_2D, ADD residual, MUL gamma, ADD beta
+        after:  CONV_2D (kernel * gamma, bias * gamma + beta), ADD (MUL residual, gamma)
         """
         x = self.observe(x, f"{dense}/input")
         return self._no_norm(
@@ -118,7 +120,7 @@ class CpuLowering:
         }
 
     def masked(self, scores: tf.Tensor, mask: dict[str, tf.Tensor], scope: str) -> tf.Tensor:
-        """additive: scores + (1 - mask) * value; multiplicative: scores * mask + (1 - mask) * value. EXACT."""
+        """additive: scores + (1 - mask) * value; multiplicative: scores * mask + the same. EXACT."""
         if self.config.mask_semantics == "multiplicative":
             scores = self.observe(scores * mask["keep"], f"{scope}/kept_scores")
         return self.observe(scores + mask["fill"], f"{scope}/masked_scores")

@@ -5,8 +5,8 @@ activation (per-tensor int8, which FULLY_CONNECTED must be: per-channel weights 
 Android runtime; dense layers are convolutions for that reason). The heads come out of one small convolution
 each, so every head has ranges of its own and nothing has to be split.
 
-    cpu:    CONV_2D 128->128, RESHAPE, TRANSPOSE, BATCH_MATMUL,  ADD mask,  SOFTMAX
-    nnapi:  4 x (CONV_2D 128->32, RESHAPE, FULLY_CONNECTED,  ADD mask,  SOFTMAX, FULLY_CONNECTED), CONCATENATION
+    cpu:    CONV_2D 128->128, RESHAPE, TRANSPOSE, BATCH_MATMUL, ADD mask, SOFTMAX, BATCH_MATMUL, ...
+    nnapi:  4 x (CONV_2D 128->32, RESHAPE, FULLY_CONNECTED, ADD mask, SOFTMAX, FULLY_CONNECTED), CONCATENATION
 
 All of it is EXACT but for the order in which a matrix product is summed.
 """

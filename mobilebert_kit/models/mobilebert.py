@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def question_answering(
-    config: MobileBertConfig, ops: CpuLowering, input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
+    config: MobileBertConfig,
+    ops: CpuLowering,
+    input_ids: tf.Tensor,
+    input_mask: tf.Tensor,
+    segment_ids: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
     """The forward pass: three int32 [B, S] tensors -> {"end_logits", "start_logits"}, float32 [B, S] each."""
     mask = ops.mask(input_mask)
@@ -62,7 +66,9 @@ def layer(config: MobileBertConfig, ops: CpuLowering, scope: str, x: tf.Tensor, 
     bottleneck = project(x, "bottleneck/input")
     shared = project(x, "bottleneck/attention")
     y = project(
-        attention(config, ops, f"{scope}/attention/self", shared, x, mask), "attention/output", residual=bottleneck
+        attention(config, ops, f"{scope}/attention/self", shared, x, mask),
+        "attention/output",
+        residual=bottleneck,
     )
     for index in range(config.num_feedforward_networks - 1):
         y = feed_forward(y, f"ffn_layer_{index}/")

@@ -45,8 +45,6 @@ def write_saved_model(
         builder.add_meta_graph_and_variables(
             session,
             [v1.saved_model.SERVING],
-            signature_def_map={
-                contract.signature_key: v1.saved_model.predict_signature_def(inputs, outputs)
-            },
+            signature_def_map={contract.signature_key: v1.saved_model.predict_signature_def(inputs, outputs)},
         )
         builder.save()

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from mobilebert_kit.lowering.cpu import Observe
 
@@ -41,7 +40,7 @@ def calibrate(build: Callable[[Observe], tf.Module], windows: Iterable[Inputs]) 
 
     names = [spec.name for spec in module.serve.input_signature]
     low = high = None
-    for window in tqdm(windows, desc="calibrating", unit="window", disable=None):
+    for window in windows:
         seen = observed(*(tf.constant(window[name]) for name in names)).numpy()
         low = seen[:, 0] if low is None else np.minimum(low, seen[:, 0])
         high = seen[:, 1] if high is None else np.maximum(high, seen[:, 1])
@@ -52,7 +51,9 @@ def calibrate(build: Callable[[Observe], tf.Module], windows: Iterable[Inputs]) 
     return ranges
 
 
-def fake_quantize(quantizes: Callable[[str], bool], bounds: Callable[..., tuple[float, float]], ranges: Ranges) -> Observe:
+def fake_quantize(
+    quantizes: Callable[[str], bool], bounds: Callable[..., tuple[float, float]], ranges: Ranges
+) -> Observe:
     """An observer that places a fake-quant with the recipe's bounds at each quantized point."""
 
     def observe(tensor: tf.Tensor, point: str) -> tf.Tensor:

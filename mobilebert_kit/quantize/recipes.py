@@ -1,12 +1,12 @@
 """Quantization recipes, as data. A name decodes itself:
 
-    w32, w16, w8    weights: float32; float16, computed as float32; int8, per output channel, symmetric
-    a32, a8         activations: float32; int8 with one scale and zero point a tensor, ranges calibrated
-    dynamic         activations are float32 in the file and quantized by the kernel, per call
-    symkv           key and value with zero point 0: else XNNPACK refuses the int8 BATCH_MATMUL
-    f32softmax      scores leave int8 before the mask and return after SOFTMAX: XNNPACK has no int8 SOFTMAX
-    f32residual     residual sums are float32; what a dense layer reads of them is quantized on its way in.
-                    Costs no time on XNNPACK, and errors no longer pile up from layer to layer
+w32, w16, w8    weights: float32; float16, computed as float32; int8, per output channel, symmetric
+a32, a8         activations: float32; int8 with one scale and zero point a tensor, ranges calibrated
+dynamic         activations are float32 in the file and quantized by the kernel, per call
+symkv           key and value with zero point 0: else XNNPACK refuses the int8 BATCH_MATMUL
+f32softmax      scores leave int8 before the mask and return after SOFTMAX: XNNPACK has no int8 SOFTMAX
+f32residual     residual sums are float32; what a dense layer reads of them is quantized on its way in.
+                Costs no time on XNNPACK, and errors no longer pile up from layer to layer
 """
 
 from __future__ import annotations
