@@ -5,6 +5,7 @@ An independent writer for the reader's and the checker's tests: it makes nodes t
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,3 +137,37 @@ def options(name: str, **values: object) -> object:
             raise AttributeError(f"{name} has no field {key}")
         setattr(made, key, value)
     return made
+
+
+def with_(operand: Operand, **changes: object) -> Operand:
+    return dataclasses.replace(operand, **changes)
+
+
+def constant(values: list[int], dtype: str = "int32") -> Operand:
+    return Operand(dtype, (len(values),), values)
+
+
+# Operands that the tests of the rules are written with.
+F32 = Operand("float32", (1, 4))
+I32 = Operand("int32", (1, 4))
+I64 = Operand("int64", (1, 4))
+I8 = Operand("int8", (1, 4), None, (0.5,), (3,))
+U8 = Operand("uint8", (1, 4), None, (0.5,), (3,))
+PROBABILITY = Operand("int8", (1, 4), None, (1 / 256,), (-128,))
+IDS = Operand("int32", (1, 8))
+AXIS = Operand("int32", (), 1)
+
+
+RANK_5 = with_(F32, shape=(1, 1, 1, 1, 4))
+TABLE = Operand("int8", (10, 4), 1, (0.5,), (3,))
+IMAGE = Operand("int8", (1, 1, 8, 4), None, (0.5,), (3,))
+KERNEL = Operand("int8", (2, 1, 1, 4), 1, (0.1, 0.2), (0, 0), 0)
+BIAS = Operand("int32", (2,), 0, (0.05, 0.1), (0, 0), 0)
+MAP = Operand("int8", (1, 1, 8, 2), None, (0.5,), (3,))
+CONV = options("Conv2DOptions", dilationWFactor=1, dilationHFactor=1)
+DILATED = options("Conv2DOptions", dilationWFactor=2, dilationHFactor=1)
+ROWS = Operand("int8", (8, 4), None, (0.5,), (3,))
+RUNTIME_WEIGHTS = Operand("int8", (2, 4), None, (0.25,), (-7,))
+ZERO_BIAS = Operand("int32", (2,), 0, (0.125,), (0,))
+PRODUCT = Operand("int8", (8, 2), None, (0.5,), (3,))
+FLOAT_RELU = options("AddOptions", fusedActivationFunction=1)

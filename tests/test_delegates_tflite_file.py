@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import struct
@@ -152,7 +153,8 @@ def test_a_broken_file_is_an_input_error(name: str, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_opened_is_an_input_error(tmp_path: Path) -> None:
-    for path in (tmp_path / "absent.tflite", tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "absent.tflite", tmp_path, tmp_path / "pipe"):
         with pytest.raises(InputError, match="expected a readable"):
             read_tflite(path)
 

@@ -1,8 +1,12 @@
 """Which ops of a .tflite a phone's delegate takes, and why not: told before the phone does. No TensorFlow.
 
-from mobilebert_kit.delegates import check_nnapi, read_tflite
+In short:
 
-report = check_nnapi(read_tflite("model.tflite"), api_level=30)
+    from mobilebert_kit.delegates import check_nnapi, read_tflite
+
+    report = check_nnapi(read_tflite("model.tflite"), api_level=30)
+
+Nothing but numpy is needed. Reading: tflite_file.py. Verdicts as data: report.py.
 """
 
 from mobilebert_kit.delegates.nnapi import check_nnapi

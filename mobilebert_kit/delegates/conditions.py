@@ -26,7 +26,6 @@ class When:
     is_constant: str | None = None
     inputs: int | None = None
     min_inputs: int = 0
-    per_channel: bool | None = None  # of `operand`
     accelerator: bool | None = None  # the delegate targets given devices, not whatever the runtime picks
 
 

@@ -77,8 +77,6 @@ def applies(when: c.When, view: View) -> bool:
         return False
     if when.is_type and view.operand(when.operand).dtype not in when.is_type:
         return False
-    if when.per_channel is not None and view.operand(when.operand).per_channel != when.per_channel:
-        return False
     return when.is_constant is None or view.operand(when.is_constant).is_constant
 
 

@@ -1,7 +1,9 @@
 """Checks a model against the NNAPI delegate's rules and the Android runtime's.
 
-report = check_nnapi(read_tflite("model.tflite"), api_level=30)
-report.whole, report.partitions, report.refused
+    report = check_nnapi(read_tflite("model.tflite"), api_level=30)
+    report.whole, report.partitions, report.refused
+
+The delegate's rules: nnapi_rules.py. The runtime's: nnapi_runtime_rules.py. How both are tested: evaluate.py.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def nnapi_level(api_level: int, feature_level: int | None) -> int:
     if feature_level is not None:
         if feature_level in FEATURE_LEVELS:
             return FEATURE_LEVELS[feature_level]
-        if feature_level in FEATURE_LEVELS.values():
+        if feature_level in (c.FEATURE_LEVEL_6, c.FEATURE_LEVEL_7, c.FEATURE_LEVEL_8):
             return feature_level
         raise InputError(f"Expected an NNAPI feature level from 1 to 8, got {feature_level}.")
     if api_level not in API_LEVELS:
@@ -127,6 +129,7 @@ def _judge(view: View, below: View, tensors: tuple[Tensor, ...]) -> Verdict:
     if _dequantizes_float16(node, tensors, False) and view.level >= c.API_30:
         return _verdict(node, tensors, True, (), ())  # accepted before any other rule
     try:
+        view.operand("out0")  # every op that is mapped has one
         reasons = _failures(rules, view)
         refusals = () if reasons else _runtime_refusals(below)
     except OperandMissing as error:

@@ -1,7 +1,8 @@
 """What the NNAPI delegate of TFLite accepts: NNAPIDelegateKernel::Validate, op by op.
 
 Source of every rule, its order and its wording, unless a line says otherwise: google-ai-edge/LiteRT,
-tflite/delegates/nnapi/nnapi_delegate.cc at f67457790c9c (v2.2.0), read in the copy at 5c8a6d4b8063.
+tflite/delegates/nnapi/nnapi_delegate.cc, read at 5c8a6d4b8063. Verdicts recorded with v2.2.0 (f67457790c9c)
+are reproduced by them, reasons included.
 What the Android runtime refuses beyond this stands in nnapi_runtime_rules.py.
 
 That function ends in "all other operators are not mapped", so an op without an entry here is refused, except

@@ -115,6 +115,9 @@ def read_tflite(path: str | Path) -> Model:
     """Reads a .tflite file. InputError for what cannot be opened, or is no well-formed model."""
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():
+            # Opening a named pipe would wait for ever.
+            raise InputError(f"{path}: expected a readable .tflite model: it is no regular file.")
         with path.open("rb") as file:
             if file.seek(0, 2) == 0:
                 raise InputError(f"{path}: expected a .tflite model, got an empty file.")

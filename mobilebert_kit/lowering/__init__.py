@@ -1,1 +1,1 @@
-"""How each delegate wants the model's primitives: `cpu` is the base, another file holds what differs from it."""
+"""How each delegate wants the model's primitives: `cpu` is the base, another file holds what differs."""
