@@ -16,14 +16,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # pytest's own dependency there
 
-NO_TENSORFLOW = [
-    "tensorflow",
-    "tf-keras",
-    "tensorflow-model-optimization",
-    "torch",
-    "transformers",
-    "datasets",
-]
+HEAVY = {"tensorflow", "tf-keras", "tensorflow-model-optimization", "torch", "transformers", "datasets"}
 
 
 @pytest.fixture(scope="module")

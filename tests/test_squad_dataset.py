@@ -61,26 +61,56 @@ def test_a_good_file(tmp_path):
 
 
 EDITS = {
-    "answer elsewhere": (lambda c: first_question(c)["answers"][0].update(answer_start=9), r"'the red car' at character 9 .* got 'he red car.': question q1"),
-    "negative start": (lambda c: first_question(c)["answers"][0].update(answer_start=-11), "at character -11"),
-    "start beyond the end": (lambda c: first_question(c)["answers"][0].update(answer_start=10**9), "got '': question q1"),
-    "start is no number": (lambda c: first_question(c)["answers"][0].update(answer_start="8"), "whole number .* got '8': question q1"),
-    "start is a truth value": (lambda c: first_question(c)["answers"][0].update(answer_start=True), "whole number"),
+    "answer elsewhere": (
+        lambda c: first_question(c)["answers"][0].update(answer_start=9),
+        r"'the red car' at character 9 .* got 'he red car.': question q1",
+    ),
+    "negative start": (
+        lambda c: first_question(c)["answers"][0].update(answer_start=-11),
+        "at character -11",
+    ),
+    "start beyond the end": (
+        lambda c: first_question(c)["answers"][0].update(answer_start=10**9),
+        "got '': question q1",
+    ),
+    "start is no number": (
+        lambda c: first_question(c)["answers"][0].update(answer_start="8"),
+        "whole number .* got '8': question q1",
+    ),
+    "start is a truth value": (
+        lambda c: first_question(c)["answers"][0].update(answer_start=True),
+        "whole number",
+    ),
     "no start": (lambda c: first_question(c)["answers"][0].pop("answer_start"), "whole number .* got None"),
-    "empty answer": (lambda c: first_question(c)["answers"][0].update(text=""), "text of an answer.*question q1"),
-    "no answers (v2)": (lambda c: first_question(c).update(answers=[], is_impossible=True), "unanswerable.*question q1"),
-    "answers no list": (lambda c: first_question(c).update(answers={"text": ["Zoë"]}), "'answers', got dict: question 'q1'"),
+    "empty answer": (
+        lambda c: first_question(c)["answers"][0].update(text=""),
+        "text of an answer.*question q1",
+    ),
+    "no answers (v2)": (
+        lambda c: first_question(c).update(answers=[], is_impossible=True),
+        "unanswerable.*question q1",
+    ),
+    "answers no list": (
+        lambda c: first_question(c).update(answers={"text": ["Zoë"]}),
+        "'answers', got dict: question 'q1'",
+    ),
     "duplicate id": (lambda c: first_question(c).update(id="q2"), "each id once, got q2 again"),
     "no id": (lambda c: first_question(c).pop("id"), "an id.*question number 1"),
     "empty question": (lambda c: first_question(c).update(question=" \n"), "as 'question'.*question q1"),
-    "half a surrogate pair": (lambda c: first_question(c).update(question="\ud83d?"), "valid Unicode.*question q1"),
-    "no context": (lambda c: c["data"][0]["paragraphs"][0].pop("context"), "as 'context', got None: question q1"),
+    "half a surrogate pair": (
+        lambda c: first_question(c).update(question="\ud83d?"),
+        "valid Unicode.*question q1",
+    ),
+    "no context": (
+        lambda c: c["data"][0]["paragraphs"][0].pop("context"),
+        "as 'context', got None: question q1",
+    ),
     "no qas": (lambda c: c["data"][0]["paragraphs"][0].pop("qas"), "list named 'qas'"),
     "paragraph a text": (lambda c: c["data"][0]["paragraphs"].append("x"), "objects in it, got str"),
     "no paragraphs": (lambda c: c["data"][0].update(paragraphs=None), "list named 'paragraphs'"),
     "no data": (lambda c: c.pop("data"), "list named 'data', got NoneType"),
     "no question at all": (lambda c: c.update(data=[]), "Expected questions, got none"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("edit", EDITS)

@@ -1,4 +1,4 @@
-"""The tokenizer against Google's algorithm, written down here a second time, and vocabularies that are none."""
+"""The tokenizer against Google's algorithm, written down here again, and vocabularies that are none."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def google_basic(text: str) -> list[str]:
             cleaned += f" {character} " if cjk else character
     tokens = []
     for word in cleaned.split():
-        plain = "".join(c for c in unicodedata.normalize("NFD", word.lower()) if unicodedata.category(c) != "Mn")
+        plain = "".join(
+            c for c in unicodedata.normalize("NFD", word.lower()) if unicodedata.category(c) != "Mn"
+        )
         spaced = "".join(f" {c} " if is_punctuation(c) else c for c in plain)
         tokens += spaced.split()
     return tokens
@@ -55,7 +57,7 @@ def google_wordpieces(word: str, vocab: dict[str, int]) -> list[str]:
 
 
 def stable_characters() -> list[str]:
-    """Characters whose category has not changed since Unicode 3.2: whatever table a library has, it has these."""
+    """Characters whose category is that of Unicode 3.2: any library that has a table has these."""
     old = unicodedata.ucd_3_2_0
     return [
         chr(code)
@@ -66,7 +68,9 @@ def stable_characters() -> list[str]:
 
 def test_every_character():
     different = [
-        hex(ord(c)) for c in stable_characters() if basic_tokens(f"Ab{c}cd {c}") != google_basic(f"Ab{c}cd {c}")
+        hex(ord(c))
+        for c in stable_characters()
+        if basic_tokens(f"Ab{c}cd {c}") != google_basic(f"Ab{c}cd {c}")
     ]
     # U+166D was punctuation in the library's Unicode, U+1734 an accent.
     assert set(different) <= {"0x166d", "0x1734"}

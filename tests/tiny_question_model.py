@@ -1,6 +1,6 @@
 """A .tflite model of the mlperf contract that is small enough to compute by hand.
 
-    start = start_of[ids] + 0.25 * segment_ids + position        end = end_of[ids] + 0.5 * input_mask - position
+start = start_of[ids] + 0.25 * segment_ids + position        end = end_of[ids] + 0.5 * input_mask - position
 """
 
 from __future__ import annotations
@@ -10,7 +10,21 @@ from pathlib import Path
 import numpy as np
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-WORDS = ("who", "what", "where", "the", "was", "in", "paris", "london", "steve", "smith", "red", "car", "river")
+WORDS = (
+    "who",
+    "what",
+    "where",
+    "the",
+    "was",
+    "in",
+    "paris",
+    "london",
+    "steve",
+    "smith",
+    "red",
+    "car",
+    "river",
+)
 VOCAB = (
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, *LETTERS, *(f"##{letter}" for letter in LETTERS),
     *"0123456789", *".,?!'()-",

@@ -67,14 +67,8 @@ def write_new(path: str | Path, data: bytes, *, overwrite: bool = False) -> None
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 would hide the result from other users
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            os.link(temporary, path)  # unlike replace, it fails where a file has appeared meanwhile
-            os.unlink(temporary)
+        os.replace(temporary, path)
         temporary = None
-    except FileExistsError as error:
-        raise InputError(f"{path} appeared while it was being written. Name another file.") from error
     except OSError as error:
         raise InputError(
             f"Cannot write {path}: {error.strerror}. Free some space or name another file."
