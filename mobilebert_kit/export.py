@@ -1,13 +1,12 @@
 """Make verified .tflite files of a MobileBERT checkpoint that is fine-tuned on SQuAD.
 
-    python -m mobilebert_kit.export --target nnapi
-    python -m mobilebert_kit.export --target float,int8,nnapi --checkpoint DIR --output_dir DIR
-    python -m mobilebert_kit.export --target list
+python -m mobilebert_kit.export --target nnapi
+python -m mobilebert_kit.export --target float,int8,nnapi --checkpoint DIR --output_dir DIR
+python -m mobilebert_kit.export --target list
 """
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from absl import flags
 
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.main import run
+from mobilebert_kit.native_log import import_tensorflow
 from mobilebert_kit.targets import describe_targets, parse_targets
 
 if TYPE_CHECKING:
@@ -74,16 +74,18 @@ def main() -> None:
     checkpoint = Path(_CHECKPOINT.value)
     if not checkpoint.parent.exists():
         raise InputError(f"Expected a checkpoint at {checkpoint}, got no such folder as {checkpoint.parent}.")
-    # TensorFlow's own log speaks of CPU features and absent GPUs, nothing that a user could act on.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from mobilebert_kit.build import Request, export  # TensorFlow takes seconds: after the flags are known good
+    if not 0 <= _MAX_F1_DROP.value <= 100:  # NaN too: no drop is more than NaN
+        raise InputError(f"Expected --max_f1_drop from 0 to 100, got {_MAX_F1_DROP.value}.")
+    import_tensorflow()  # seconds: only after the flags are known good
+    from mobilebert_kit.build import export
+    from mobilebert_kit.inputs import Request
 
     default_output = ROOT / "android_assets" / _TARGET.value.replace(",", "_").replace(" ", "")
     summary = export(
         Request(
             targets=targets,
             checkpoint=checkpoint,
-            output_dir=Path(_OUTPUT_DIR.value) if _OUTPUT_DIR.value else default_output,
+            output_dir=default_output if _OUTPUT_DIR.value is None else Path(_OUTPUT_DIR.value),
             calibration=_CALIBRATION.value,
             evaluation=_EVAL.value,
             calibration_questions=_CALIBRATION_QUESTIONS.value,

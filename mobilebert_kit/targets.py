@@ -100,6 +100,8 @@ def parse_targets(names: str) -> list[Target]:
     asked = list(dict.fromkeys(name.strip() for name in names.split(",")))
     if asked == ["all"]:
         return list(TARGETS.values())
+    if len(asked) > 1 and not {"all", "list"}.isdisjoint(asked):
+        raise InputError(f"Expected --target to be all, list or names of targets, got a mixture: {names!r}.")
     unknown = [name for name in asked if name not in TARGETS]
     if unknown:
         raise InputError(

@@ -38,3 +38,12 @@ def shared() -> Path:
 def demo_checkpoint() -> Path:
     """The embedded demo checkpoint's folder: config.json, model.safetensors, vocab.txt."""
     return _existing(REPOSITORY / "mobilebert_kit" / "demo_checkpoint", "tools/train_demo.py makes it")
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `checkpoint/`, `questions.json` (that the float model answers rightly), and `all/`: every
+    target and the SavedModel of a small MobileBERT. See small_export.py; for reading only."""
+    from small_export import export_all
+
+    return export_all(tmp_path_factory.mktemp("exported"))

@@ -5,9 +5,9 @@
     blocks apart     h0 --block 1--> ~h1    h1 --block 2--> ~h2        every block learns on its own
     whole      ids-> s0 --block 1--> s1 ------block 2-----> s2 ... s6 --> logits ~ the teacher's, the labels
 
-The student is transformers' MobileBertForQuestionAnswering as far as parameters and their names go.  Its forward
-pass is written again here, because blocks are fed one by one, attention scores are wanted from inside, and
-bfloat16 without autocast is what makes two CPU cores enough.  `forward_gap` compares the two.
+The student is transformers' MobileBertForQuestionAnswering as far as parameters and their names go. Its
+forward pass is written again here, because blocks are fed one by one, attention scores are wanted from
+inside, and bfloat16 without autocast is what makes two CPU cores enough. `forward_gap` compares the two.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WORD_SIZE = 0.3  # root mean square of the initial word embeddings: large agains
 
 
 def student_config(teacher: BertForQuestionAnswering) -> MobileBertConfig:
-    """The published structure: the teacher's width between as many blocks as it has layers, bottleneck 128."""
+    """The published structure: a block for each teacher layer, its width between them, bottleneck 128."""
     return MobileBertConfig(
         vocab_size=teacher.config.vocab_size,
         hidden_size=teacher.config.hidden_size,
@@ -100,8 +100,8 @@ class Teacher:
     ) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """-> hidden states, layers + 1 of [B, S, C]; attention probabilities; logits [B, S, 2].
 
-        The probabilities, [attention_rows, head_groups, S, S] a layer, are of the first rows of the batch, and
-        the mean over each group of neighbouring heads; none for 0 rows.
+        The probabilities, [attention_rows, head_groups, S, S] a layer, are of the first rows of the batch,
+        and the mean over each group of neighbouring heads; none for 0 rows.
         """
         word, position, token_type = self._tables
         width, heads = word.shape[1], self._config.num_attention_heads
@@ -241,21 +241,31 @@ class Distiller:
         types: Tensor,
         mask: Tensor,
         hidden: Sequence[Tensor] | None,
+        attention: Sequence[Tensor],
         logits: Tensor,
         spans: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum of the feature losses (0 without the teacher's hidden states), logit loss, label loss."""
+        gate: float,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sums of the feature and attention losses (0 without the teacher's), logit loss, label loss.
+
+        gate: the part of the gradient, 0 to 1, that goes from a block to the one before it.
+        """
         bias = padding_bias(mask, self._dtype)
         x = embed(self.student, ids, types, self._dtype)
-        states = [x]
+        states, scores = [x], []
         for layer in self._blocks:
-            x, _ = run_block(layer, x, bias, self._heads)
+            fixed = x.detach()
+            x, score = run_block(layer, fixed + gate * (x - fixed), bias, self._heads)
             states.append(x)
-        features = torch.zeros((), device=x.device)
+            scores.append(score)
+        features = maps = torch.zeros((), device=x.device)
         for own, teacher, variance in zip(states, hidden or (), self._variances, strict=False):
             features = features + feature_loss(own, teacher, mask, variance)
+        for own, teacher in zip(scores, attention, strict=False):
+            maps = maps + attention_loss(own, teacher, mask)
         own = dense(x, self.student.qa_outputs).float()
-        return features, logit_loss(own, logits, mask, self._temperature), label_loss(own, spans, mask)
+        logit, label = logit_loss(own, logits, mask, self._temperature), label_loss(own, spans, mask)
+        return features, maps, logit, label
 
     @torch.no_grad()
     def predict(self, ids: Tensor, types: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -307,7 +317,7 @@ def initialise(
 
 
 def _initialise_embeddings(own: nn.Module, source: nn.Module, token_counts: Tensor, generator) -> None:
-    """The teacher's tables, the word table by its principal components; the neighbours are hardly read yet."""
+    """The teacher's tables, that of words by principal components; neighbours are hardly read yet."""
     width = own.word_embeddings.embedding_dim
     table = source.word_embeddings.weight
     weight = (token_counts.float() + 1).sqrt()[:, None]

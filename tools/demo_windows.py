@@ -1,6 +1,6 @@
 """SQuAD for the demo's training: windows with labels as flat arrays, batches of one length, and the score.
 
-Windows, answer extraction and metric are the kit's own (mobilebert_kit.squad).  A window takes 384 tokens at
+Windows, answer extraction and metric are the kit's own (mobilebert_kit.squad). A window takes 384 tokens at
 most and about 170 on average, so batches hold windows of similar length and are padded to their longest.
 """
 
@@ -13,17 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from demo_distillation import MASKED
+
 from mobilebert_kit.squad.answers import extract_answers
 from mobilebert_kit.squad.dataset import Question, load_questions
 from mobilebert_kit.squad.metric import Metrics, score
 from mobilebert_kit.squad.tokenizer import encode_words, load_tokenizer
 from mobilebert_kit.squad.windows import MAX_SEQ_LENGTH, Window, make_windows, split_words
 
-LENGTH_MULTIPLE = (
-    16  # batches are padded to a multiple of it: aligned rows, and fewer shapes for oneDNN to build
-)
+# Batches are padded to a multiple of it: aligned rows, and fewer shapes for oneDNN to build.
+LENGTH_MULTIPLE = 16
 POOL_BATCHES = 40  # batches are cut from this many batches' worth of shuffled windows, sorted by length
 _ARRAYS = ("ids", "starts", "lengths", "contexts", "labels")
 
@@ -42,7 +41,7 @@ class TrainingWindows:
         return len(self.lengths)
 
     def gather(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """-> ids, types and mask [B, S], and place [B, S]: where each token lies in `ids` (padding: len(ids))."""
+        """-> ids, types, mask, place, [B, S] each; place: where a token lies in `ids` (padding: its end)."""
         size = _round_up(int(self.lengths[rows].max()))
         at = torch.from_numpy(rows).to(self.device)
         column = torch.arange(size, device=self.device)[None]
@@ -52,10 +51,13 @@ class TrainingWindows:
         types = (mask & (column >= self._contexts[at, None])).long()
         return ids, types, mask, place
 
-    def batches(self, tokens: int, seed: int) -> list[np.ndarray]:
-        """Window numbers of every batch of one epoch; a batch has at most `tokens` tokens, padding included."""
+    def batches(self, tokens: int, seed: int, among: np.ndarray | None = None) -> list[np.ndarray]:
+        """Window numbers of every batch of an epoch, of at most `tokens` tokens each, padding included.
+
+        among: the windows to take, all by default.
+        """
         random = np.random.default_rng(seed)
-        order = random.permutation(len(self))
+        order = random.permutation(len(self) if among is None else among)
         pool = max(1, POOL_BATCHES * tokens // int(self.lengths.mean()))
         batches = []
         for first in range(0, len(order), pool):

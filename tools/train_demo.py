@@ -2,20 +2,22 @@
 
     python tools/train_demo.py --teacher DIR --train train-v1.1.json --eval dev-v1.1.json --output_dir D
 
-Training MobileBERT on SQuAD's labels alone stays near F1 11, so knowledge is transferred, as the MobileBERT paper
-(Sun et al., 2020) does it, in two stages, each with a budget of minutes:
+Training MobileBERT on SQuAD's labels alone stays near F1 11, so knowledge is transferred, as the MobileBERT
+paper (Sun et al., 2020) does it, in two stages, each with a budget of minutes:
 
   1  blocks apart: block l reproduces the teacher's hidden state l and its attention from the teacher's hidden
      state l-1; towards the end from what the block before it makes
-  2  the whole: the teacher's logits, the labels, and at first still the teacher's hidden states
+  2  the whole: the teacher's logits and the labels as well; by the middle, the hidden states have lost all
+     weight and the gradient, at first kept within a block, passes from block to block unhindered. From then
+     on the teacher's logits are remembered, and it no longer runs
 
 The student has a block for each of the teacher's layers, the teacher's width between them and its vocabulary:
 with MiniLM's 6 layers of 384, 8.9 million parameters, 17.9 MB as float16.
 
-It needs the [demo] extra (torch, transformers) with the kit installed, a teacher (a Hugging Face directory of a
-BertForQuestionAnswering with its vocab.txt; the checkpoint shipped came from all-MiniLM-L6-v2 fine-tuned on
-SQuAD v1.1) and SQuAD v1.1.  Two CPU cores with AVX512-BF16 read about 10,000 tokens a second; an epoch has 14
-million.  Every few minutes --output_dir gets
+It needs the kit installed with its [demo] extra (torch, transformers), SQuAD v1.1, and a teacher: a Hugging
+Face directory of a BertForQuestionAnswering with its vocab.txt. The shipped checkpoint's is all-MiniLM-L6-v2,
+fine-tuned on SQuAD v1.1. Two CPU cores with AVX512-BF16 read about 8,000 tokens a second, and an epoch has 14
+million. Every few minutes --output_dir gets
 
   latest/      the model: config.json, model.safetensors (float16), vocab.txt
   ckpt/        what resuming needs: the same command goes on from there
@@ -30,26 +32,31 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 # Threads that spin while they wait are ruinous where other programs want the same cores: on two shared cores
-# 500 tokens/s against 5,900.  OpenMP reads this once, so it stands before torch.
+# 500 tokens/s against 5,900. OpenMP reads this once, so it stands before torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from demo_distillation import Distiller, Teacher, forward_gap, initialise, student_config  # noqa: E402
-from demo_windows import Evaluation, load_training_windows  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from transformers import BertForQuestionAnswering, MobileBertForQuestionAnswering  # noqa: E402
+import numpy as np
+import torch
+from demo_distillation import Distiller, Teacher, forward_gap, initialise, student_config
+from demo_windows import Evaluation, load_training_windows
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import BertForQuestionAnswering, MobileBertForQuestionAnswering
 
-from mobilebert_kit.errors import KitError  # noqa: E402
+from mobilebert_kit.errors import KitError
 
 # A step that takes longer was suspended or starved, and does not count as training time.
 LONGEST_STEP = 10.0  # seconds
 INITIAL_BATCHES = 8  # of the teacher's hidden states, for the initial weights
 WARM_UP = 0.03  # of a stage
+LARGEST_GRADIENT = {1: 5.0, 2: 2.0}  # by stage; longer ones are cut to this norm
+
+# (window numbers of a batch, part of the stage that is over) -> the loss, and its parts by name
+LossFunction = Callable[[np.ndarray, float], tuple[Tensor, dict[str, Tensor]]]
 
 
 def parse_flags() -> argparse.Namespace:
@@ -67,29 +74,22 @@ def parse_flags() -> argparse.Namespace:
     add("--checkpoint_minutes", type=float, default=5)
     add("--stage1_minutes", type=float, default=15)
     add("--stage2_minutes", type=float, default=85)
-    add(
-        "--deadline", help="HH:MM, local time: stage 2 becomes shorter, and its schedule with it, to end then"
-    )
+    add("--deadline", help="HH:MM, local time: stage 2 shrinks, and its schedule with it, to end then")
     add("--stage1_lr", type=float, default=1.5e-3, help="peak learning rate")
-    add("--stage2_lr", type=float, default=8e-4, help="peak learning rate")
+    add("--stage2_lr", type=float, default=6e-4, help="peak learning rate")
     add("--batch_tokens", type=int, default=4096, help="tokens of a batch, padding included")
-    add("--attention_weight", type=float, default=0.1, help="stage 1: of the attention losses")
-    add("--attention_share", type=float, default=0.25, help="stage 1: part of a batch that has them")
-    add(
-        "--own_from",
-        type=float,
-        default=0.6,
-        help="stage 1: from here on blocks also read the student's states",
-    )
+    add("--attention_weight", type=float, default=0.1, help="of the attention losses")
+    add("--attention_share", type=float, default=0.25, help="part of a batch that has them")
+    add("--own_from", type=float, default=0.6, help="stage 1: from here on blocks read also their own")
     add("--own_until", type=float, default=0.9, help="stage 1: from here on they read nothing else")
+    # A step of every embedding parameter at once moves all layers: at the blocks' rate the loss rises.
+    add("--embedding_rate", type=float, default=0.3, help="stage 2: of the embeddings, relative")
     add("--label_weight", type=float, default=0.5, help="stage 2: of the labels; the logits have 1")
-    add(
-        "--feature_until", type=float, default=0.45, help="stage 2: until here hidden states count, ever less"
-    )
+    add("--feature_until", type=float, default=0.5, help="stage 2: until here hidden states count, ever less")
     add("--temperature", type=float, default=2.0, help="stage 2: of the logits")
     add("--weight_decay", type=float, default=0.01, help="of the dense layers")
     add("--threads", type=int, default=2)
-    add("--device", default="cpu")
+    add("--device", default="cpu", help="tried with cpu only")
     add("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -100,7 +100,6 @@ class Training:
     def __init__(self, flags: argparse.Namespace) -> None:
         self.flags, self.folder = flags, flags.output_dir
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._log_file = open(self.folder / "train.log", "a", buffering=1, encoding="utf-8")
         device, vocab = torch.device(flags.device), flags.teacher / "vocab.txt"
         self.windows = load_training_windows(
             self.folder / "windows.npz", flags.train, flags.exclude_ids, vocab, device
@@ -122,8 +121,9 @@ class Training:
         if not gap < 1e-3:
             raise AssertionError(f"expected transformers' logits, got ones that are off by {gap}")
 
-        self.optimizer = self._new_optimizer()
         self.state = {"stage": 1, "seconds": 0.0, "step": 0, "epoch": 0, "batch": 0, "tokens": 0}
+        self.state["alone"] = False  # the teacher does not run any more: its logits are remembered
+        self.optimizer = self._new_optimizer()
         # The teacher's logits of every token that it has read; the last row is for padding.
         self.logits = torch.zeros((len(self.windows.ids) + 1, 2), dtype=torch.float16, device=device)
         self.known = np.zeros(len(self.windows), bool)
@@ -140,20 +140,28 @@ class Training:
         return initialise(self.student, bert.cpu(), counts, batches, self.flags.seed)
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        def is_kernel(name: str, parameter: nn.Parameter) -> bool:
-            return parameter.ndim == 2 and "embeddings.weight" not in name
-
-        named = list(self.student.named_parameters())
-        groups = [
-            {"params": [p for n, p in named if is_kernel(n, p)], "weight_decay": self.flags.weight_decay},
-            {"params": [p for n, p in named if not is_kernel(n, p)], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)
+        groups: dict[str, list[nn.Parameter]] = {"embeddings": [], "dense": [], "vectors": []}
+        for name, parameter in self.student.named_parameters():
+            kind = "embeddings" if ".embeddings." in name else "dense" if parameter.ndim == 2 else "vectors"
+            groups[kind].append(parameter)
+        slower = self.flags.embedding_rate if self.state["stage"] == 2 else 1.0
+        options = {
+            "embeddings": {"weight_decay": 0.0, "rate": slower},
+            "dense": {"weight_decay": self.flags.weight_decay, "rate": 1.0},
+            "vectors": {"weight_decay": 0.0, "rate": 1.0},
+        }
+        return torch.optim.AdamW(
+            [{"params": groups[kind]} | options[kind] for kind in groups],
+            lr=0.0,
+            betas=(0.9, 0.98),
+            fused=True,
+        )
 
     def log(self, text: str) -> None:
         line = f"{time.strftime('%H:%M:%S')} {text}"
         print(line, flush=True)
-        self._log_file.write(line + "\n")
+        with open(self.folder / "train.log", "a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
     # ---- files
 
@@ -188,14 +196,15 @@ class Training:
             shutil.rmtree(old, ignore_errors=True)
 
     def _resume(self) -> None:
-        source = self.folder / "ckpt"
-        if not source.exists():
+        # save() leaves only ckpt.old when it is killed between its two renames.
+        source = next((path for name in ("ckpt", "ckpt.old") if (path := self.folder / name).exists()), None)
+        if source is None:
             self.save()
             return
         saved = torch.load(source / "state.pt", map_location=self.flags.device, weights_only=True)
         self.student.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.state = saved["state"]
+        self.state |= saved["state"]
         with np.load(source / "teacher_logits.npz") as file:
             self.logits, self.known = torch.from_numpy(file["logits"]).to(self.flags.device), file["known"]
         self.log(f"resumed at {self.state}")
@@ -217,49 +226,29 @@ class Training:
             self.save()
         self.log(f"finished: {self.state}")
 
-    def _run_stage(self, losses_of) -> None:
+    def _run_stage(self, losses_of: LossFunction) -> None:
         state, flags = self.state, self.flags
-        peak = flags.stage1_lr if state["stage"] == 1 else flags.stage2_lr
-        largest_gradient = 5.0 if state["stage"] == 1 else 2.0
-        plan = self.windows.batches(flags.batch_tokens, flags.seed + state["epoch"])
+        plan = self._plan()
         report: list[dict[str, float]] = []
-        since = {"log": 0.0, "score": 0.0, "save": 0.0}
+        since = {"log": 0.0, "score": 0.0, "save": 0.0}  # seconds of training
         logged_tokens, clock = state["tokens"], time.monotonic()
         while (done := self._done()) < 1:
-            if state["batch"] >= len(plan):
-                state |= {"epoch": state["epoch"] + 1, "batch": 0}
-                plan = self.windows.batches(flags.batch_tokens, flags.seed + state["epoch"])
-            rows = plan[state["batch"]]
-            for group in self.optimizer.param_groups:
-                group["lr"] = peak * learning_rate(done)
-            loss, losses = losses_of(rows, done)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            gradient = nn.utils.clip_grad_norm_(self.student.parameters(), largest_gradient)
-            if torch.isfinite(gradient):
-                self.optimizer.step()
-            else:
-                self.log("skipped a step: its gradient is not finite")
-            report.append(
-                {name: float(value.detach()) for name, value in losses.items()}
-                | {"gradient": float(gradient)}
-            )
-            state["step"] += 1
-            state["batch"] += 1
-            state["tokens"] += int(self.windows.lengths[rows].sum())
+            alone = state["stage"] == 2 and not self._teaching(done)
+            if state["batch"] >= len(plan) or alone != state["alone"]:
+                state |= {"epoch": state["epoch"] + 1, "batch": 0, "alone": alone}
+                plan = self._plan()
+            report.append(self._step(losses_of, plan[state["batch"]], done))
 
             now = time.monotonic()
             step_seconds, clock = min(now - clock, LONGEST_STEP), now
             state["seconds"] += step_seconds
             since = {name: seconds + step_seconds for name, seconds in since.items()}
             if since["log"] >= 60:
-                means = [
-                    f"{name} {np.mean([r[name] for r in report if name in r]):.3f}" for name in report[-1]
-                ]
+                means = " ".join(f"{name} {np.mean([r[name] for r in report]):.3f}" for name in report[0])
+                speed = (state["tokens"] - logged_tokens) / since["log"]
                 self.log(
-                    f"stage {state['stage']} {100 * done:.1f}% step {state['step']} "
-                    f"{(state['tokens'] - logged_tokens) / since['log']:.0f} tokens/s "
-                    f"rate {peak * learning_rate(done):.2e} {' '.join(means)}"
+                    f"stage {state['stage']} {100 * done:.1f}% step {state['step']} {speed:.0f} tokens/s "
+                    f"rate {self._learning_rate(done):.2e} {means}"
                 )
                 report, logged_tokens, since["log"] = [], state["tokens"], 0.0
             if since["score"] >= 60 * flags.eval_minutes:
@@ -268,6 +257,40 @@ class Training:
             if since["save"] >= 60 * flags.checkpoint_minutes:
                 self.save()
                 since["save"], clock = 0.0, time.monotonic()
+
+    def _step(self, losses_of: LossFunction, rows: np.ndarray, done: float) -> dict[str, float]:
+        """One batch: gradient, update, count; returns the losses for the log."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(done) * group["rate"]
+        loss, losses = losses_of(rows, done)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        largest = LARGEST_GRADIENT[self.state["stage"]]
+        gradient = nn.utils.clip_grad_norm_(self.student.parameters(), largest)
+        if torch.isfinite(gradient):
+            self.optimizer.step()
+        else:
+            self.log("skipped a step: its gradient is not finite")
+        self.state["step"] += 1
+        self.state["batch"] += 1
+        self.state["tokens"] += int(self.windows.lengths[rows].sum())
+        return {name: float(value.detach()) for name, value in losses.items()} | {"gradient": float(gradient)}
+
+    def _learning_rate(self, done: float) -> float:
+        """Warm-up, then half a cosine to 0."""
+        peak = self.flags.stage1_lr if self.state["stage"] == 1 else self.flags.stage2_lr
+        if done < WARM_UP:
+            return peak * done / WARM_UP
+        return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, (done - WARM_UP) / (1 - WARM_UP))))
+
+    def _plan(self) -> list[np.ndarray]:
+        """The batches of this epoch; without the teacher, of windows whose logits are known."""
+        among = np.flatnonzero(self.known) if self.state["alone"] else None
+        return self.windows.batches(self.flags.batch_tokens, self.flags.seed + self.state["epoch"], among)
+
+    def _teaching(self, done: float) -> float:
+        """Stage 2: the weight of the teacher's hidden states."""
+        return max(0.0, 1 - done / self.flags.feature_until)
 
     def _done(self) -> float:
         """The part of the stage's time that is over."""
@@ -306,29 +329,24 @@ class Training:
     def _losses_of_whole(self, rows: np.ndarray, done: float) -> tuple[Tensor, dict[str, Tensor]]:
         flags = self.flags
         ids, types, mask, place = self.windows.gather(rows)
-        feature_weight = max(0.0, 1 - done / flags.feature_until)
-        hidden = None
-        if feature_weight or not self.known[rows].all():
-            hidden, _, logits = self.teacher(ids, types, mask)
+        teaching = self._teaching(done)
+        hidden, attention = None, []
+        if teaching:
+            attention_rows = max(1, int(len(rows) * flags.attention_share))
+            heads = self.student.config.num_attention_heads
+            hidden, attention, logits = self.teacher(ids, types, mask, attention_rows, heads)
             self._remember(rows, place, logits)
         else:
             logits = self.logits[place].float()
         labels = self.windows.labels[torch.from_numpy(rows).to(ids.device)]
-        features, logit, label = self.distiller.whole(
-            ids, types, mask, hidden if feature_weight else None, logits, labels
+        features, maps, logit, label = self.distiller.whole(
+            ids, types, mask, hidden, attention, logits, labels, gate=1 - teaching
         )
-        loss = logit + flags.label_weight * label + feature_weight * features
-        return loss, {"logits": logit, "labels": label, "features": features}
+        loss = logit + flags.label_weight * label + teaching * (features + flags.attention_weight * maps)
+        return loss, {"logits": logit, "labels": label, "features": features, "attention": maps}
 
     def _remember(self, rows: np.ndarray, place: Tensor, logits: Tensor) -> None:
         self.logits[place], self.known[rows] = logits.half(), True
-
-
-def learning_rate(done: float) -> float:
-    """Warm-up, then half a cosine to 0; relative to the peak."""
-    if done < WARM_UP:
-        return done / WARM_UP
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - WARM_UP) / (1 - WARM_UP))))
 
 
 def main() -> None:

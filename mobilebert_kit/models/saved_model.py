@@ -39,8 +39,10 @@ def write_saved_model(
         }
         outputs = question_answering(config, CpuLowering(config, weights), **inputs)
         outputs = {spec.name: tf.identity(outputs[spec.name], name=spec.name) for spec in contract.outputs}
-        for name, value in tensors.items():
-            weights[name].load(value, session)
+        # In one run: Variable.load would extend the graph once a variable, minutes at full size.
+        initializers = {name: weights[name].initializer for name in tensors}
+        values = {initializer.inputs[1]: tensors[name] for name, initializer in initializers.items()}
+        session.run(list(initializers.values()), values)
         builder = v1.saved_model.Builder(str(folder))
         builder.add_meta_graph_and_variables(
             session,

@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import tensorflow as tf
 
+from mobilebert_kit.errors import CheckFailed
 from mobilebert_kit.lowering.cpu import Observe
+
+# Infinite and NaN have no scale; and beside one of 1e20, ordinary scales make the kernels abort the process.
+LARGEST = 1e15
 
 Ranges = dict[str, tuple[float, float]]
 Inputs = dict[str, np.ndarray]
@@ -19,7 +23,8 @@ Inputs = dict[str, np.ndarray]
 def calibrate(build: Callable[[Observe], tf.Module], windows: Iterable[Inputs]) -> Ranges:
     """(min, max) of each observation point over all windows; `build` makes the float model with an observer.
 
-    A point observed several times (heads that share one range) gets the union.
+    A point observed several times (heads that share one range) gets the union. Raises CheckFailed where a
+    range is not below LARGEST.
     """
     points: list[str] = []
     extremes: list[tf.Tensor] = []
@@ -44,11 +49,24 @@ def calibrate(build: Callable[[Observe], tf.Module], windows: Iterable[Inputs]) 
         seen = observed(*(tf.constant(window[name]) for name in names)).numpy()
         low = seen[:, 0] if low is None else np.minimum(low, seen[:, 0])
         high = seen[:, 1] if high is None else np.maximum(high, seen[:, 1])
+    _prove_sane(points, low, high)
     ranges: Ranges = {}
     for point, new_low, new_high in zip(points, low.tolist(), high.tolist(), strict=True):
         old_low, old_high = ranges.get(point, (new_low, new_high))
         ranges[point] = (min(old_low, new_low), max(old_high, new_high))
     return ranges
+
+
+def _prove_sane(points: list[str], low: np.ndarray, high: np.ndarray) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        broken = np.flatnonzero(~(high - low < LARGEST))  # NaN is not less either
+    if broken.size:
+        first = broken[0]
+        raise CheckFailed(
+            f"Expected activations below {LARGEST:g} on the calibration data, got {low[first]:g} to "
+            f"{high[first]:g} at {points[first]}, the first of {broken.size} such points. Nothing was "
+            "written. That is the float model: is the checkpoint damaged, or its activation another (--activation)?"
+        )
 
 
 def fake_quantize(

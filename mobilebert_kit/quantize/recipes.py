@@ -16,6 +16,10 @@ from fnmatch import fnmatchcase
 
 # NNAPI and TFLite both demand this of an int8 SOFTMAX: scale 1/256, zero point -128.
 SOFTMAX_RANGE = (0.0, 255.0 / 256.0)
+# An activation that stays below is taken for zero, which every scale represents. A dead unit's 1e-20 as its
+# scale would break the kernels: they abort where an ADD's scales are more than 2^19 apart.
+NEGLIGIBLE = 1e-6
+RANGE_OF_ZERO = (0.0, 1e-3)
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class Recipe:
         if point.endswith("/probabilities"):
             return SOFTMAX_RANGE
         low, high = min(low, 0.0), max(high, 0.0)
-        # A tensor that was zero throughout still needs a scale.
-        high = max(high, low + 1e-6)
+        if high - low < NEGLIGIBLE:
+            low, high = RANGE_OF_ZERO
         if _matches(point, self.symmetric_points):
             scale = max(-low, high) / 127.0
             return -128.0 * scale, 127.0 * scale

@@ -1,0 +1,142 @@
+"""What an export reads: the checkpoint and its configuration, the vocabulary, the questions. Each once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilebert_kit.checkpoints import Checkpoint, load_checkpoint, prove_complete
+from mobilebert_kit.contract import Contract
+from mobilebert_kit.errors import InputError
+from mobilebert_kit.models.config import MobileBertConfig, resolve_config
+from mobilebert_kit.squad.dataset import Question, load_questions
+from mobilebert_kit.squad.digest import calibration_digest
+from mobilebert_kit.squad.tokenizer import load_tokenizer
+from mobilebert_kit.squad.windows import MAX_QUERY_LENGTH, Window, make_windows
+from mobilebert_kit.targets import Target
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the flags of `export` ask for."""
+
+    targets: Sequence[Target]
+    checkpoint: Path
+    output_dir: Path
+    calibration: str
+    evaluation: str
+    calibration_questions: int = 100
+    eval_questions: int | None = None
+    config: str | None = None
+    vocab: str | None = None
+    activation: str | None = None
+    mask: str | None = None
+    sequence_length: int = 384
+    max_f1_drop: float = 2.0
+    keep_saved_model: bool = False
+    overwrite: bool = False
+    command: str = ""
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether a target needs the ranges of the activations."""
+        return any(target.recipe.quantize_activations for target in self.targets)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Questions with their windows."""
+
+    source: str
+    questions: list[Question]
+    windows: list[Window]
+
+    def describe(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "source": Path(self.source).name,
+            "questions": len(self.questions),
+            "windows": len(self.windows),
+            "ids_digest": calibration_digest(self.questions),
+        }
+
+
+@dataclass
+class Inputs:
+    """The inputs of a request. Raises InputError for a checkpoint that cannot be read."""
+
+    request: Request
+    checkpoint: Checkpoint = field(init=False)
+    config: MobileBertConfig = field(init=False)
+
+    def __post_init__(self) -> None:
+        request = self.request
+        self.checkpoint = load_checkpoint(request.checkpoint)
+        self.config = resolve_config(
+            self.checkpoint.settings,
+            self.checkpoint.tensors,
+            self.checkpoint.format,
+            request.config,
+            request.activation,
+            request.mask,
+            quantized=self.checkpoint.quantized,
+            hints=self.checkpoint.hints,
+        )
+
+    def validate(self) -> None:
+        """Reads everything that a later step needs, so that a bad input is told before the long work."""
+        prove_complete(self.checkpoint.tensors, self.config.variable_shapes())
+        # A window holds the longest question, [CLS], two [SEP] and one token of the context at least.
+        least, most = MAX_QUERY_LENGTH + 4, self.config.max_position_embeddings
+        if not least <= self.request.sequence_length <= most:
+            raise InputError(
+                f"Expected --max_seq_length from {least} (a question of {MAX_QUERY_LENGTH} tokens and some "
+                f"context) to {most} (the model's number of positions), got {self.request.sequence_length}."
+            )
+        _ = self.evaluation
+        if self.request.calibrates:
+            _ = self.calibration
+
+    @cached_property
+    def contract(self) -> Contract:
+        return self.request.targets[0].contract
+
+    @cached_property
+    def vocab(self) -> Path:
+        if self.request.vocab:
+            return Path(self.request.vocab)
+        if self.checkpoint.vocab_path:
+            return self.checkpoint.vocab_path
+        raise InputError(
+            f"Expected a vocab.txt beside the checkpoint {self.request.checkpoint}, got none. Name one with "
+            "--vocab."
+        )
+
+    @cached_property
+    def calibration(self) -> Data:
+        return self._load(self.request.calibration, self.request.calibration_questions, split="train")
+
+    @cached_property
+    def evaluation(self) -> Data:
+        return self._load(self.request.evaluation, self.request.eval_questions, split="validation")
+
+    @cached_property
+    def calibration_arrays(self) -> list[dict[str, np.ndarray]]:
+        """The model's inputs for each window of the calibration data, int32 [1, S] by name."""
+        return [
+            {name: getattr(window, name)[None] for name in self.contract.input_names}
+            for window in self.calibration.windows
+        ]
+
+    def _load(self, source: str, limit: int | None, *, split: str) -> Data:
+        tokenizer = load_tokenizer(self.vocab, expected_size=self.config.vocab_size)
+        questions = load_questions(source, split=split, limit=limit)
+        windows = make_windows(questions, tokenizer, max_seq_length=self.request.sequence_length)
+        if not windows:
+            raise InputError(f"Expected contexts with text in {source}, got not a single token.")
+        return Data(source, questions, windows)

@@ -1,0 +1,90 @@
+"""manifest.json: where the files of an export come from, and what was measured of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from mobilebert_kit import __version__
+from mobilebert_kit.inputs import Inputs
+from mobilebert_kit.runtime.scoring import Score
+from mobilebert_kit.targets import Target
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """One target, built: `score` is of its file."""
+
+    target: Target
+    file: Path
+    mask_value: float
+    score: Score
+    nodes: int
+    file_bytes: int
+
+
+def make_manifest(
+    inputs: Inputs, float_score: Score, results: Sequence[Result], files: dict[str, Any]
+) -> dict[str, Any]:
+    """The manifest, JSON-ready; README describes its keys. `files` is of `describe_files`."""
+    request, checkpoint, contract = inputs.request, inputs.checkpoint, inputs.contract
+
+    def tensors(specs: Sequence) -> list[dict[str, Any]]:
+        shape = [list(spec.shape(request.sequence_length)) for spec in specs]
+        return [{"name": s.name, "dtype": s.dtype, "shape": d} for s, d in zip(specs, shape, strict=True)]
+
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": request.command,
+        "checkpoint": {
+            "format": checkpoint.format,
+            "sha256_of_tensors": checkpoint.digest,
+            "config": inputs.config.to_dict(),
+            "parameters": inputs.config.parameter_count,
+            "quantized_training_ranges": list(checkpoint.quant_range_names),
+            "unused_variables": list(checkpoint.unused_names),
+        },
+        "contract": {
+            "name": contract.name,
+            "signature": contract.signature_key,
+            "inputs": tensors(contract.inputs),
+            "outputs": tensors(contract.outputs),
+        },
+        "calibration": inputs.calibration.describe() if request.calibrates else None,
+        "evaluation": {
+            **inputs.evaluation.describe(),
+            "float": _scores(float_score),
+            "max_f1_drop": request.max_f1_drop,
+        },
+        "targets": {result.target.name: _describe(result, float_score) for result in results},
+        "files": files,
+        "versions": {
+            "mobilebert_kit": __version__,
+            "tensorflow": tf.__version__,
+            **{name: metadata.version(name) for name in ("ai-edge-litert", "numpy", "tokenizers")},
+        },
+    }
+
+
+def _describe(result: Result, float_score: Score) -> dict[str, Any]:
+    return {
+        "file": result.file.name,
+        "recipe": result.target.recipe.name,
+        "delegate": result.target.delegate,
+        "status": result.target.status,
+        "nodes": result.nodes,
+        "mask_value": result.mask_value,
+        **_scores(result.score),
+        "f1_drop": round(float_score.f1 - result.score.f1, 4),
+    }
+
+
+def _scores(score: Score) -> dict[str, float]:
+    return {"exact_match": round(score.exact_match, 4), "f1": round(score.f1, 4)}
