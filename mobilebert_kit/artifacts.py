@@ -89,6 +89,52 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     )
 
 
+def check_new(path: str | Path, *, overwrite: bool) -> Path:
+    """`path`, checked before long work starts: its folder exists, and nothing is there unless `overwrite`.
+
+    Raises:
+        InputError: it exists and `overwrite` is false, it is no regular file, or its folder is missing or
+            not writable.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"Expected a file name to write to, got {path}, which is no regular file.")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists. Name another file, or allow it to be replaced with --overwrite.")
+    if not path.parent.is_dir():
+        raise InputError(f"Expected the folder of {path} to exist, got no such folder. Create {path.parent}.")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"Cannot write {path}: no permission to write in {path.parent}.")
+    return path
+
+
+def write_new(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write `data` to `path` by way of a temporary file beside it: a reader never sees half of it.
+
+    Raises:
+        InputError: as `check_new`, or the file system refuses (no space left, read-only).
+    """
+    path = check_new(path, overwrite=overwrite)
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 would hide the result from other users
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {path}: {error.strerror}. Free some space or name another file."
+        ) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
 def _refuse_occupied(output_dir: Path, overwrite: bool) -> None:
     if not output_dir.exists() and not output_dir.is_symlink():
         return

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from absl import flags, logging
 
+from mobilebert_kit.artifacts import check_new
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.main import run
 from mobilebert_kit.runtime.interpreter import RUNTIMES, Interpreter
 from mobilebert_kit.runtime.scoring import Score, score_model, score_predictions
 from mobilebert_kit.squad.dataset import Question, load_questions
-from mobilebert_kit.squad.files import check_new
 from mobilebert_kit.squad.predictions import load_predictions, save_predictions
 from mobilebert_kit.squad.records import SUFFIX, load_records, with_length
 from mobilebert_kit.squad.tokenizer import load_tokenizer

@@ -13,21 +13,23 @@ from absl import flags
 from mobilebert_kit.errors import InputError, KitError
 
 _HELP = ("-h", "-?", "-help", "--help")
-_INTERRUPTED = 128 + signal.SIGINT
+_SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "terminated"}
 
 
 def run(main: Callable[[], None], argv: Sequence[str] | None = None) -> None:
     """Parse absl's flags, call `main`, and end the process with 0, 2, 3 or 4, 130 or 143 (interrupted).
 
-    absl.app.run would end with 1 for a wrong flag. SIGTERM unwinds the stack as Ctrl-C does, so that
-    temporary files go.
+    absl.app.run would end with 1 for a wrong flag. SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so
+    that temporary files go.
     """
     sys.exit(_exit_code(main, list(sys.argv if argv is None else argv)))
 
 
 def _exit_code(main: Callable[[], None], argv: list[str]) -> int:
     try:
-        signal.signal(signal.SIGTERM, _terminate)
+        for number in (*_SIGNALS, signal.SIGALRM):
+            signal.signal(number, _stop)
+        sys.unraisablehook = _stop_again
         if any(argument in _HELP for argument in argv[1:]):
             _print_help()
             return 0
@@ -36,17 +38,18 @@ def _exit_code(main: Callable[[], None], argv: list[str]) -> int:
             raise InputError(f"Expected flags only (--name value), got {' '.join(rest)!r}. See --help.")
         main()
         sys.stdout.flush()
-    except KitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except flags.Error as error:
-        print(f"error: {error} See --help.", file=sys.stderr)
-        return InputError.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return _INTERRUPTED
-    except Exception:  # the outermost frame: whatever comes here is a defect, and is shown whole
-        traceback.print_exc()
+    except BaseException as error:  # the outermost frame
+        if _stopped_by:  # whatever a library has made of _Stopped on its way
+            number = _stopped_by[0]
+            print(_SIGNALS[number], file=sys.stderr)
+            return 128 + number
+        if isinstance(error, KitError):
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        if isinstance(error, flags.Error):
+            print(f"error: {error} See --help.", file=sys.stderr)
+            return InputError.exit_code
+        traceback.print_exc()  # a defect of the kit, shown whole
         return KitError.exit_code
     return 0
 
@@ -56,6 +59,22 @@ def _print_help() -> None:
     print(f"{(module.__doc__ or '').strip()}\n\nFlags:\n{flags.FLAGS.module_help(module)}")
 
 
-def _terminate(number: int, _frame: FrameType | None) -> None:
-    print("terminated", file=sys.stderr)
-    raise SystemExit(128 + number)
+class _Stopped(BaseException):
+    """A signal asked the process to end. No Exception, so that nobody on its way takes it for an error."""
+
+
+_stopped_by: list[int] = []
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    if number != signal.SIGALRM:
+        _stopped_by.append(number)
+    raise _Stopped
+
+
+def _stop_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """A signal that arrives in a destructor is lost there: it is raised again, a moment later."""
+    if isinstance(unraisable.exc_value, _Stopped):
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+    else:
+        sys.__unraisablehook__(unraisable)

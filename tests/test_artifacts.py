@@ -69,7 +69,7 @@ def test_nothing_stays_when_the_block_raises(tmp_path: Path, error: BaseExceptio
 def test_an_earlier_export_is_replaced_only_on_demand(tmp_path: Path) -> None:
     out = tmp_path / "out"
     export_to(out, text="old")
-    with pytest.raises(InputError, match="holds an earlier export.*--overwrite"):
+    with pytest.raises(InputError, match=r"holds an earlier export.*--overwrite"):
         export_to(out)
     assert (out / "model.tflite").read_text() == "old"
     export_to(out, overwrite=True)

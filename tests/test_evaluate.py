@@ -263,9 +263,9 @@ def test_sigterm_leaves_nothing_behind(folder, tmp_path):
     code = """
         import os, signal, sys
         from mobilebert_kit.main import run
-        from mobilebert_kit.squad import files
+        from mobilebert_kit import artifacts
         os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGTERM)
-        run(lambda: files.write_new(sys.argv[1], b"data"), argv=["x"])
+        run(lambda: artifacts.write_new(sys.argv[1], b"data"), argv=["x"])
     """
     done = evaluate(tmp_path / "out.json", code=code)
     assert done.returncode == 128 + signal.SIGTERM

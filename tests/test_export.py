@@ -254,10 +254,11 @@ def test_a_target_that_loses_too_much_is_refused(exported: Path, tmp_path: Path)
     assert everything_under(tmp_path) == before
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 def test_nan_logits_are_refused(exported: Path, tmp_path: Path) -> None:
     from mobilebert_kit.build import export
 
-    tensors = {name: value * np.float32(1e38) for name, value in small_export.weights().items()}
+    tensors = {name: value * np.float32(1e37) for name, value in small_export.weights().items()}
     small_export.write_checkpoint(tmp_path / "checkpoint", tensors)
     request = small_export.request(
         exported, "float", checkpoint=tmp_path / "checkpoint", output_dir=tmp_path / "out"
@@ -383,19 +384,19 @@ def cases(exported: Path, tmp: Path) -> dict[str, tuple[list[str], str]]:
         "no folder of a checkpoint": ([f"--checkpoint={tmp}/none/none"], "none"),
         "empty folder as checkpoint": ([f"--checkpoint={tmp}/home"], "Expected a TF1 checkpoint"),
         "missing tensor": ([missing], "position_embeddings|max_position_embeddings"),
-        "missing bias": ([checkpoint_with(tmp / "bias", **{bias: None})], "1 missing:\n +cls/squad/output_bias"),
-        "extra tensor": ([checkpoint_with(tmp / "extra", cls__squad__more=np.ones(3, np.float32))], "others:"),
+        "missing bias": ([checkpoint_with(tmp / "bias", **{bias: None})], "1 missing:\n +cls/squad/outp"),
+        "extra tensor": ([checkpoint_with(tmp / "more", cls__squad__more=np.ones(3, np.float32))], "others:"),
         "misshapen tensor": ([checkpoint_with(tmp / "shape", **{bias: np.ones(3, np.float32)})], "misshapen"),
         "NaN": ([checkpoint_with(tmp / "nan", **{bias: np.float32([0, np.nan])})], "1 NaN, 0 infinite of 2"),
         "infinite": ([checkpoint_with(tmp / "inf", **{bias: np.float32([np.inf, 0])})], "0 NaN, 1 infinite"),
         "truncated weights": ([f"--checkpoint={truncated}"], "truncated"),
-        "config of another model": ([f"--config={tmp}/config.json"], "hidden_size: the configuration says 48"),
+        "config of another model": ([f"--config={tmp}/config.json"], "hidden_size: the config.* says 48"),
         "no config": ([f"--config={tmp}/none.json"], "no such file"),
         "no vocabulary": ([f"--checkpoint={tmp}/no_vocab"], "vocab.txt beside .*--vocab"),
         "vocabulary of another size": ([f"--vocab={tmp}/short_vocab.txt"], "tokens, the model's, got 5"),
         "vocabulary absent": ([f"--vocab={tmp}/none.txt"], "no such file"),
-        "too long": (["--max_seq_length=129"], "from 68 to 128 .* got 129"),
-        "too short": (["--max_seq_length=67"], "from 68 to 128 .* got 67"),
+        "too long": (["--max_seq_length=129"], r"from 68 .* to 128 .* got 129"),
+        "too short": (["--max_seq_length=67"], r"from 68 .* to 128 .* got 67"),
         "no length": (["--max_seq_length=0"], "max_seq_length"),
         "no questions file": ([f"--eval={tmp}/none.json"], "no such file"),
         "a folder as questions": ([f"--calibration={tmp}"], "Expected a SQuAD"),

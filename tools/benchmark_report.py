@@ -15,8 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mobilebert_kit.artifacts import write_new
 from mobilebert_kit.errors import CheckFailed
-from mobilebert_kit.squad.files import write_new
 
 PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "torch", "transformers")
 

@@ -65,7 +65,8 @@ def _prove_sane(points: list[str], low: np.ndarray, high: np.ndarray) -> None:
         raise CheckFailed(
             f"Expected activations below {LARGEST:g} on the calibration data, got {low[first]:g} to "
             f"{high[first]:g} at {points[first]}, the first of {broken.size} such points. Nothing was "
-            "written. That is the float model: is the checkpoint damaged, or its activation another (--activation)?"
+            "written. That is the float model: is the checkpoint damaged, or its activation another "
+            "(--activation)?"
         )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import tempfile
 import warnings
+from collections.abc import Sequence
 
 import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated
 
 from mobilebert_kit.quantize.recipes import Recipe
 
@@ -28,9 +30,25 @@ def convert(module: tf.Module, recipe: Recipe) -> bytes:
         if recipe.weights == "float16":
             converter.target_spec.supported_types = [tf.float16]
         with warnings.catch_warnings():
-            # It expects statistics of the inputs, for they might be uint8; the contract's are int32 and float32.
+            # It expects statistics of the inputs, for they might be uint8; the contract's are int32.
             warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected", UserWarning)
-            return converter.convert()
+            model = bytearray(converter.convert())
+    names = [spec.name for spec in module.serve.input_signature]
+    if all(names):
+        _order_inputs(model, names)
+    return bytes(model)
+
+
+def _order_inputs(model: bytearray, names: Sequence[str]) -> None:
+    """Puts the inputs of `model` into the order of `names`, in place.
+
+    The converter has an order of its own (here the reverse), and the MLPerf app feeds inputs by position.
+    """
+    root = schema_py_generated.Model.GetRootAs(model)
+    signature = root.SignatureDefs(0)
+    maps = [signature.Inputs(index) for index in range(signature.InputsLength())]
+    tensor = {entry.Name().decode(): entry.TensorIndex() for entry in maps}
+    root.Subgraphs(0).InputsAsNumpy()[:] = [tensor[name] for name in names]
 
 
 def _save_graph(function: tf.types.experimental.PolymorphicFunction, folder: str) -> None:

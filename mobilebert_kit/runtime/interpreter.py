@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,11 @@ import numpy as np
 
 from mobilebert_kit.contract import MLPERF, Contract, TensorSpec
 from mobilebert_kit.errors import InputError
+from mobilebert_kit.native_log import without_notices
 from mobilebert_kit.runtime.model_file import check_model_file
+
+XNNPACK_NOTICE = r"INFO: Created TensorFlow Lite XNNPACK delegate for CPU\."
+_announced = False
 
 RUNTIMES = {
     "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
@@ -47,8 +53,9 @@ class Interpreter:
         self.path = check_model_file(model_path)
         self.contract = contract
         try:
-            self._interpreter = module.Interpreter(model_path=str(self.path), num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with _quiet_first_time():
+                self._interpreter = module.Interpreter(model_path=str(self.path), num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise InputError(
                 f"Expected a .tflite model that {runtime} runs, got {self.path}: {error}"
@@ -127,6 +134,21 @@ class Interpreter:
 def load(model_path: str | Path, *, threads: int = 1, runtime: str = "litert") -> Interpreter:
     """`Interpreter(model_path, ...)` of the mlperf contract."""
     return Interpreter(model_path, threads=threads, runtime=runtime)
+
+
+@contextlib.contextmanager
+def _quiet_first_time() -> Iterator[None]:
+    """Holds back what the runtime says once a process, at its first model: that XNNPACK exists.
+
+    Once only, for standard error belongs to the whole process, and workers make their models side by side.
+    """
+    global _announced
+    if _announced:
+        yield
+        return
+    _announced = True
+    with without_notices(XNNPACK_NOTICE):
+        yield
 
 
 def import_runtime(runtime: str) -> Any:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from mobilebert_kit.artifacts import write_new
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.json_files import read_json_object
-from mobilebert_kit.squad.files import write_new
 
 
 def load_predictions(path: str | Path) -> dict[str, str]:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mobilebert_kit.artifacts import write_new
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.squad.dataset import Question, load_questions
-from mobilebert_kit.squad.files import write_new
 from mobilebert_kit.squad.tf_example import Feature, MalformedExample, encode_example, parse_example
 from mobilebert_kit.squad.tfrecord import read_tfrecord, tfrecord_bytes
 from mobilebert_kit.squad.tokenizer import basic_tokens
