@@ -78,7 +78,12 @@ def measure(target: str, checkpoint: Path, output_dir: Path) -> dict[str, Any]:
     ]
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)  # of this process alone, where getrusage sums up all
+    try:
+        _, status, usage = os.wait4(process.pid, 0)  # of this process alone, where getrusage sums up all
+    except BaseException:  # Ctrl-C, or terminated: the export goes too
+        process.terminate()
+        process.wait()
+        raise
     seconds = time.monotonic() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

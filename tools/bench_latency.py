@@ -40,7 +40,9 @@ _MODELS = flags.DEFINE_string(
     "models", None, "A folder made by export with --target all of --checkpoint, to spare exporting again."
 )
 _THREADS = flags.DEFINE_list("threads", ["1", "2"], "Numbers of threads of an interpreter.")
-_ROUNDS = flags.DEFINE_integer("rounds", 40, "Windows that each model runs, per number of threads.", lower_bound=3)
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 40, "Windows that each model runs, per number of threads.", lower_bound=3
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Write everything to this JSON file too.")
 
 
@@ -65,7 +67,8 @@ def main() -> None:
                 f"are {difference:.2g} apart. Is --models of another checkpoint?"
             )
         times = {
-            threads: take_turns(files, windows, threads, _ROUNDS.value) for threads in map(int, _THREADS.value)
+            threads: take_turns(files, windows, threads, _ROUNDS.value)
+            for threads in map(int, _THREADS.value)
         }
     results = [
         summarize(name, threads, of_threads[name], of_threads["float"])
@@ -108,9 +111,7 @@ def write_plain(checkpoint: Path, length: int, scratch: Path) -> Path:
 
 def real_windows(vocab: Path, length: int) -> list[dict[str, np.ndarray]]:
     """Windows of the demo's questions. A window's time does not depend on what is in it."""
-    windows = make_windows(
-        load_questions(DEMO_EVAL, limit=10), load_tokenizer(vocab), max_seq_length=length
-    )
+    windows = make_windows(load_questions(DEMO_EVAL, limit=10), load_tokenizer(vocab), max_seq_length=length)
     return [{name: getattr(window, name) for name in MLPERF.input_names} for window in windows]
 
 
@@ -158,7 +159,9 @@ def requirements(results: list[dict[str, Any]]) -> list[Requirement]:
     speed = {result["model"]: result["speed"] for result in results if result["threads"] == 1}
     wanted = []
     if "int8" in speed:
-        wanted.append(Requirement("int8, times as fast as float", speed["int8"], LEAST_INT8_SPEED, at_least=True))
+        wanted.append(
+            Requirement("int8, times as fast as float", speed["int8"], LEAST_INT8_SPEED, at_least=True)
+        )
     if PLAIN in speed:
         wanted.append(Requirement("float's time over the plain model's", speed[PLAIN], MOST_FLOAT_TIME))
     return wanted

@@ -71,7 +71,7 @@ def publish(
     if failed:
         raise CheckFailed(
             f"Expected every requirement above to be reached, got {len(failed)} that are not: "
-            f"{'; '.join(failed)}. Times need a machine that does nothing else: measure again."
+            f"{'; '.join(failed)}. If they are times: did the machine do something else meanwhile?"
         )
 
 

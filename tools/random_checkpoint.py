@@ -1,7 +1,7 @@
 """Write a Hugging Face directory of a MobileBERT with random weights, of any size: for benchmarks and tests.
 
-    python tools/random_checkpoint.py --output_dir D
-    python tools/random_checkpoint.py --output_dir D --num_hidden_layers 6 --hidden_size 384 --hidden_act relu6
+python tools/random_checkpoint.py --output_dir D
+python tools/random_checkpoint.py --output_dir D --num_hidden_layers 6 --hidden_size 384 --hidden_act relu6
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def reference_logits(directory: Path, inputs: dict[str, np.ndarray]) -> dict[str
         np.savez(arguments[1], **inputs)
         result = subprocess.run(
             [sys.executable, __file__, *arguments],
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"},
             stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
         if result.returncode:
