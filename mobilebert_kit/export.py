@@ -105,7 +105,9 @@ def main() -> None:
 
 
 def _report(summary: Summary) -> None:
-    print(f"{summary.output_dir}:")
+    here = Path.cwd()
+    folder = summary.output_dir
+    print(f"{folder.relative_to(here) if folder.is_relative_to(here) else folder}:")
     for result in summary.results:
         drop = summary.float_score.f1 - result.score.f1
         print(
