@@ -1,7 +1,8 @@
 """The vocabulary in which a delegate's rules are written: conditions on one node, as frozen data.
 
-A condition says what must hold; `failure` and `says` are the reason where it does not, `when` restricts it to
-some levels, types or operand counts. What a condition means is computed in `evaluate.py`.
+A condition says what must hold; `failure` and `says` are the reason where it does not, `fix` what mends it
+where that is not the op's usual mending (fixes.py), `when` restricts it to some levels, types or operand
+counts. What a condition means is computed in `evaluate.py`.
 
 Operands are named "in0", "in1", ... and "out0", .... Levels are Android API levels (27 to 31) and NNAPI
 feature levels from 6 on as 1000000 + level, the numbers that the delegate compares.
@@ -36,6 +37,7 @@ ALWAYS = When()
 class Condition:
     failure: str = ""
     says: str = ""
+    fix: str = ""
     when: When = ALWAYS
 
 
@@ -122,6 +124,6 @@ class QuantizationIs(Condition):
 
 @dataclass(frozen=True)
 class Special(Condition):
-    """A test that fits no other kind, by the name that `evaluate.py` knows it by."""
+    """A test that fits no other kind, by its name among the delegate's predicates (`*_predicates.py`)."""
 
     test: str

@@ -9,7 +9,8 @@ The delegate's rules: nnapi_rules.py. The runtime's: nnapi_runtime_rules.py. How
 from __future__ import annotations
 
 from mobilebert_kit.delegates import conditions as c
-from mobilebert_kit.delegates.evaluate import OperandMissing, View, applies, holds, view_of
+from mobilebert_kit.delegates.evaluate import failures, reason
+from mobilebert_kit.delegates.judge import verdict, without_rules
 from mobilebert_kit.delegates.nnapi_rules import (
     ACCELERATOR_SINCE,
     DELEGATE_RULES,
@@ -22,9 +23,10 @@ from mobilebert_kit.delegates.nnapi_runtime_rules import (
     UNMAPPED_OPERANDS,
     UNMAPPED_TYPES,
 )
-from mobilebert_kit.delegates.partition import delegated_partitions
+from mobilebert_kit.delegates.partition import partitions_of
 from mobilebert_kit.delegates.report import Report, Verdict
-from mobilebert_kit.delegates.tflite_file import ABSENT, Model, Node, Subgraph, Tensor
+from mobilebert_kit.delegates.tflite_file import ABSENT, Model, Node, Tensor
+from mobilebert_kit.delegates.view import OperandMissing, View, view_of
 from mobilebert_kit.errors import InputError
 
 API_LEVELS = range(27, 37)
@@ -69,8 +71,9 @@ def check_nnapi(
     feature_level: int | None = None,
     accelerator: bool | None = None,
     max_partitions: int = MAX_DELEGATED_PARTITIONS,
+    subgraph: int = 0,
 ) -> Report:
-    """What the NNAPI delegate says of every node of the model's main subgraph.
+    """What the NNAPI delegate says of every node of one subgraph of the model, the main one by default.
 
     accelerator: whether the delegate targets accelerators; None means as with default options, from API 29.
     max_partitions: the delegate's option `max_number_delegated_partitions`; 0 for no limit.
@@ -78,7 +81,7 @@ def check_nnapi(
     level = nnapi_level(api_level, feature_level)
     if accelerator is None:
         accelerator = level >= ACCELERATOR_SINCE
-    graph = model.main
+    graph = model.subgraphs[subgraph]
     half = {n.outputs[0]: n.inputs[0] for n in graph.nodes if _dequantizes_float16(n, graph.tensors, True)}
     constant_dequantize = {n.index for n in graph.nodes if n.outputs and n.outputs[0] in half}
     verdicts = {}
@@ -89,12 +92,12 @@ def check_nnapi(
             # To NNAPI it gives that constant as float32, so the runtime sees what the file says.
             below = view_of(node, graph.tensors, level, accelerator)
             verdicts[node.index] = _judge(view, below, graph.tensors)
-    rest_accepted = all(verdict.accepted is True for verdict in verdicts.values())
+    rest_accepted = all(judged.accepted is True for judged in verdicts.values())
     for index in constant_dequantize:
         node = graph.nodes[index]
-        verdicts[index] = _verdict(node, graph.tensors, rest_accepted, (CONSTANT_FLOAT16,), ())
+        verdicts[index] = verdict("nnapi", node, graph.tensors, rest_accepted, (CONSTANT_FLOAT16,))
     nodes = tuple(verdicts[node.index] for node in graph.nodes)
-    groups = _partitions(graph, {v.index for v in nodes if v.accepted is True}, half)
+    groups = partitions_of(graph, {v.index for v in nodes if v.accepted is True}, half)
     kept = sorted(groups, key=len, reverse=True)[: max_partitions or None]
     return Report("nnapi", level, nodes, len(groups), tuple(sorted(i for group in kept for i in group)))
 
@@ -106,50 +109,22 @@ def _dequantizes_float16(node: Node, tensors: tuple[Tensor, ...], constant: bool
     return tensor.dtype == "float16" and tensor.is_constant == constant
 
 
-def _partitions(graph: Subgraph, accepted: set[int], half: dict[int, int]) -> list[list[int]]:
-    """Nodes that are delegated read float16 constants directly, the others the dequantized ones."""
-    reads = []
-    for node in graph.nodes:
-        remap = half if node.index in accepted else {}
-        reads.append({remap.get(i, i) for i in node.inputs if i != ABSENT})
-    writes = [[i for i in node.outputs if i != ABSENT] for node in graph.nodes]
-    return delegated_partitions(reads, writes, accepted)
-
-
 def _judge(view: View, below: View, tensors: tuple[Tensor, ...]) -> Verdict:
     node = view.node
-    if node.op in NOT_COVERED:
-        return _verdict(node, tensors, None, (f"Unknown: no rule of this checker covers {node.op}.",), ())
-    if node.op.startswith("UNKNOWN_"):
-        code = node.op.removeprefix("UNKNOWN_")
-        return _verdict(node, tensors, None, (f"Unknown: op code {code} is newer than this checker.",), ())
     rules = DELEGATE_RULES.get(node.op)
     if rules is None:
-        return _verdict(node, tensors, False, ("UnsupportedOperator: Unsupported operation type.",), ())
+        unknown = without_rules(node, NOT_COVERED)
+        reasons = (unknown or "UnsupportedOperator: Unsupported operation type.",)
+        return verdict("nnapi", node, tensors, None if unknown else False, reasons)
     if _dequantizes_float16(node, tensors, False) and view.level >= c.API_30:
-        return _verdict(node, tensors, True, (), ())  # accepted before any other rule
+        return verdict("nnapi", node, tensors, True)  # accepted before any other rule
     try:
         view.operand("out0")  # every op that is mapped has one
-        reasons = _failures(rules, view)
-        refusals = () if reasons else _runtime_refusals(below)
+        failed = failures(rules, view)
+        refusals = () if failed else _runtime_refusals(below)
     except OperandMissing as error:
-        return _verdict(node, tensors, None, (f"Unknown: the node is malformed, {error}.",), ())
-    return _verdict(node, tensors, not reasons, reasons, refusals)
-
-
-def _failures(rules: tuple[c.Condition, ...], view: View) -> tuple[str, ...]:
-    failed = (rule for rule in rules if applies(rule.when, view) and not holds(rule, view))
-    return tuple(_reason(rule) for rule in failed)
-
-
-def _reason(rule: c.Condition) -> str:
-    failure, says = rule.failure, rule.says
-    if isinstance(rule, c.MaxVersion):
-        wording = "different from" if rule.exactly else "higher than"
-        failure, says = "UnsupportedOperatorVersion", f"OP Version {wording} {rule.version}"
-    elif isinstance(rule, c.Since) and not says:
-        failure, says = "UnsupportedAndroidVersion", f"Android sdk version less than {rule.level}"
-    return f"{failure}: {says}" if failure else says
+        return verdict("nnapi", node, tensors, None, (f"Unknown: the node is malformed, {error}.",))
+    return verdict("nnapi", node, tensors, not failed, failed=failed, refusals=refusals)
 
 
 def _runtime_refusals(view: View) -> tuple[str, ...]:
@@ -173,18 +148,5 @@ def _runtime_refusals(view: View) -> tuple[str, ...]:
                     found.append(
                         f"{name} is quantized along dimension {tensor.quantized_dimension}, not {dimension}"
                     )
-    found.extend(_failures(RUNTIME_RULES.get(node.op, ()), view))
+    found.extend(reason(rule) for rule in failures(RUNTIME_RULES.get(node.op, ()), view))
     return tuple(found)
-
-
-def _verdict(
-    node: Node,
-    tensors: tuple[Tensor, ...],
-    accepted: bool | None,
-    reasons: tuple[str, ...],
-    refusals: tuple[str, ...],
-) -> Verdict:
-    operands = [(f"in{n}", i) for n, i in enumerate(node.inputs)]
-    operands += [(f"out{n}", i) for n, i in enumerate(node.outputs)]
-    described = tuple(f"{name} {tensors[i].describe()}" for name, i in operands if i != ABSENT)
-    return Verdict(node.index, node.op, node.version, accepted, reasons, refusals, described)

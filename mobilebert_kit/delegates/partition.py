@@ -5,7 +5,25 @@ Source: PartitionGraphIntoIndependentNodeSubsets in google-ai-edge/LiteRT, tflit
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+
+from mobilebert_kit.delegates.tflite_file import ABSENT, Subgraph
+
+
+def partitions_of(
+    graph: Subgraph, accepted: Collection[int], float16: Mapping[int, int] = MappingProxyType({})
+) -> list[list[int]]:
+    """The groups of `accepted` nodes of `graph` that become one delegate kernel each.
+
+    float16: dequantized constant -> its float16 source, which delegated nodes read directly, others not.
+    """
+    reads = []
+    for node in graph.nodes:
+        remap = float16 if node.index in accepted else {}
+        reads.append({remap.get(i, i) for i in node.inputs if i != ABSENT})
+    writes = [[i for i in node.outputs if i != ABSENT] for node in graph.nodes]
+    return delegated_partitions(reads, writes, accepted)
 
 
 def delegated_partitions(

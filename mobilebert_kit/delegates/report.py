@@ -12,6 +12,7 @@ class Verdict:
     accepted: whether the delegate takes it; None where no rule of the checker covers it.
     reasons: why the delegate does not (or why it is unknown).
     runtime_refusals: why what runs below the delegate refuses it all the same; for NNAPI the Android runtime.
+    fix: which lowering makes a form that the delegate takes, where the kit has one.
     tensors: the node's operands, each as "in0 'name' int8[1,384,512]".
     """
 
@@ -21,6 +22,7 @@ class Verdict:
     accepted: bool | None
     reasons: tuple[str, ...] = ()
     runtime_refusals: tuple[str, ...] = ()
+    fix: str = ""
     tensors: tuple[str, ...] = ()
 
     @property
@@ -31,8 +33,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Report:
-    """A delegate's verdicts on the main subgraph of a model.
+    """A delegate's verdicts on one subgraph of a model.
 
+    level: what the delegate was asked for; for NNAPI see `nnapi_level`, 0 for a delegate without levels.
     partitions: how many pieces of the graph the delegate would run, before it drops those beyond its limit.
     delegated: the nodes that it would run, after that limit.
     """
