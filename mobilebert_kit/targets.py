@@ -89,7 +89,25 @@ NNAPI = Target(
     nnapi_api=30,
 )
 
-TARGETS = {target.name: target for target in (FLOAT, FP16, DYNAMIC, INT8, NNAPI)}
+GPU_LOWERING = "mobilebert_kit.lowering.gpu:GpuLowering"
+GPU = Target(
+    name="gpu",
+    file_name="mobilebert_float_{length}_gpu.tflite",
+    lowering=GPU_LOWERING,
+    recipe=recipes.W32_A32,
+    delegate="GPU",
+    status="float, whole on a GPU by LiteRT's accelerator; any CPU too",
+)
+GPU_FP16 = Target(
+    name="gpu_fp16",
+    file_name="mobilebert_fp16_{length}_gpu.tflite",
+    lowering=GPU_LOWERING,
+    recipe=recipes.W16_A32,
+    delegate="GPU",
+    status="the same, half the size",
+)
+
+TARGETS = {target.name: target for target in (FLOAT, FP16, DYNAMIC, INT8, GPU, GPU_FP16, NNAPI)}
 
 
 def parse_targets(names: str) -> list[Target]:

@@ -15,18 +15,19 @@ import tensorflow as tf
 from mobilebert_kit.contract import MLPERF
 from mobilebert_kit.delegates.tflite_file import read_tflite
 from mobilebert_kit.lowering.cpu import CpuLowering
+from mobilebert_kit.lowering.gpu import GpuLowering
 from mobilebert_kit.lowering.nnapi import NnapiLowering
 from mobilebert_kit.models.serving import serving_module
 from mobilebert_kit.quantize.calibration import fake_quantize
 from mobilebert_kit.quantize.conversion import convert
-from mobilebert_kit.quantize.recipes import W8_A8, W32_A32
+from mobilebert_kit.quantize.recipes import W8_A8, W16_A32, W32_A32, Recipe
 
 S, HEADS = 10, 2
 CONFIG = replace(small_export.CONFIG, num_attention_heads=HEADS)
 RNG = np.random.default_rng(3)
 LAYER = "bert/encoder/layer_0"
 MASK = (np.arange(S) < 7)[None].astype(np.int32)
-LOWERINGS = pytest.mark.parametrize("lowering", [CpuLowering, NnapiLowering])
+LOWERINGS = pytest.mark.parametrize("lowering", [CpuLowering, GpuLowering, NnapiLowering])
 
 
 def weights() -> dict[str, np.ndarray]:
@@ -71,7 +72,8 @@ def merged(ops: CpuLowering, heads: object) -> np.ndarray:
 def test_embedding(lowering: type[CpuLowering], tmp_path: Path) -> None:
     ops, name = lowering(CONFIG, WEIGHTS), "bert/embeddings/word_embeddings"
     ids = RNG.integers(0, CONFIG.vocab_size, (1, S)).astype(np.int32)
-    np.testing.assert_array_equal(ops.embedding(ids, name), WEIGHTS[name][ids][None])
+    rows = ops.embedding(ids, name)
+    np.testing.assert_array_equal(rows, WEIGHTS[name][ids][None])
     kinds = converted(lambda i: ops.embedding(i, name), tf.TensorSpec([1, S], tf.int32), folder=tmp_path)
     assert kinds - Counter(RESHAPE=1) == Counter(GATHER=1)
 
@@ -195,12 +197,17 @@ def test_logits_come_end_first(lowering: type[CpuLowering], tmp_path: Path) -> N
 
 
 ATTENTION = {
-    CpuLowering: {"BATCH_MATMUL": 4, "SOFTMAX": 2, "FULLY_CONNECTED": 0, "CONCATENATION": 0},
+    CpuLowering: {"BATCH_MATMUL": 4, "SOFTMAX": 2, "FULLY_CONNECTED": 0, "CONCATENATION": 0, "SPLIT": 1},
+    GpuLowering: {"BATCH_MATMUL": 4, "SOFTMAX": 2, "FULLY_CONNECTED": 0, "CONCATENATION": 0, "SLICE": 2},
     NnapiLowering: {"BATCH_MATMUL": 0, "SOFTMAX": 4, "FULLY_CONNECTED": 8, "CONCATENATION": 2},
 }
 # A layer: 2 bottlenecks, attention output, 3 feed-forwards of 2, output bottleneck, and query, key, value:
 # one each, or one a head. Then the trigram and the head of the model.
-CONVOLUTIONS = {CpuLowering: 2 * (10 + 3) + 2, NnapiLowering: 2 * (10 + 3 * HEADS) + 2}
+CONVOLUTIONS = {
+    CpuLowering: 2 * (10 + 3) + 2,
+    GpuLowering: 2 * (10 + 3) + 2,
+    NnapiLowering: 2 * (10 + 3 * HEADS) + 2,
+}
 
 
 @LOWERINGS
@@ -240,9 +247,42 @@ def test_lowerings_agree_on_the_whole_model(semantics: str, heads: int) -> None:
     tensors = small_export.weights(config)
     modules = [
         serving_module(config, tensors, lowering=lowering, contract=MLPERF, sequence_length=96)
-        for lowering in (CpuLowering, NnapiLowering)
+        for lowering in (CpuLowering, GpuLowering, NnapiLowering)
     ]
     for window in small_export.arrays()[:3]:
-        cpu, nnapi = (module.serve(*map(tf.constant, window.values())) for module in modules)
+        cpu, *others = (module.serve(*map(tf.constant, window.values())) for module in modules)
         for name in MLPERF.output_names:
-            np.testing.assert_allclose(cpu[name], nnapi[name], rtol=0, atol=2e-5)
+            for other in others:
+                np.testing.assert_allclose(cpu[name], other[name], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("semantics", ["additive", "multiplicative"])
+@pytest.mark.parametrize("recipe", [W32_A32, W16_A32], ids=lambda recipe: recipe.name)
+def test_gpu_model_has_four_dimensions(semantics: str, recipe: Recipe, tmp_path: Path) -> None:
+    """No op that older delegates lack, no operands that have to be broadcast to another rank, 1-D indices."""
+    config = replace(CONFIG, mask_semantics=semantics, score_clip=(-6.0, 60.0))
+    module = serving_module(config, WEIGHTS, lowering=GpuLowering, contract=MLPERF, sequence_length=S)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(convert(module, recipe))
+    graph = read_tflite(path).main
+    tensors = graph.tensors
+    missing_on_a_gpu = {
+        "PACK",
+        "UNPACK",
+        "SQUEEZE",
+        "EXPAND_DIMS",
+        "SPLIT",
+        "SPLIT_V",
+        "STRIDED_SLICE",
+        "SUB",
+    }
+    assert missing_on_a_gpu.isdisjoint(node.op for node in graph.nodes)
+    for node in graph.nodes:
+        if node.op == "GATHER":
+            assert [tensors[i].rank for i in node.inputs] == [4, 1]
+        elif node.op not in ("RESHAPE", "DEQUANTIZE"):
+            ranks = {tensors[i].rank for i in (*node.inputs, *node.outputs) if not tensors[i].is_constant}
+            assert ranks <= {0, 1, 4} if recipe is W16_A32 else ranks == {4}, (node.op, ranks)
+        if node.op in ("ADD", "MUL"):
+            assert {tensors[i].rank for i in node.inputs} <= {0, 4}, node
+        assert len(set(node.inputs)) == len(node.inputs)

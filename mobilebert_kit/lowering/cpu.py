@@ -97,8 +97,13 @@ class CpuLowering:
         if residual is None:
             return self.observe(y, norm)
         return self.observe(
-            self.observe(y, f"{norm}/dense") + self.observe(residual * gamma, f"{norm}/residual"), norm
+            self.observe(y, f"{norm}/dense") + self.observe(self.scaled(residual, gamma), f"{norm}/residual"),
+            norm,
         )
+
+    def scaled(self, x: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
+        """x [1, 1, S, C] times gamma [C]. EXACT."""
+        return x * gamma
 
     # Attention: `heads` gives whatever form of [heads, S, size] the other primitives of the lowering take.
 
@@ -152,8 +157,12 @@ class CpuLowering:
         kernel = tf.transpose(self.weights[f"{scope}/output_weights"])[None]
         x = self.observe(x, f"{scope}/input")
         y = self.observe(convolve(x, kernel, self.weights[f"{scope}/output_bias"]), scope)
-        start, end = tf.split(y, 2, axis=3)
+        start, end = self.split_logits(y)
         return tuple(tf.reshape(logits, [1, x.shape[2]]) for logits in (end, start))
+
+    def split_logits(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """[1, 1, S, 2] -> two [1, 1, S, 1]. EXACT."""
+        return tf.split(y, 2, axis=3)
 
 
 def convolve(x: tf.Tensor, taps: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:

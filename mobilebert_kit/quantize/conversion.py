@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated
 
+from mobilebert_kit.quantize.half_tables import gather_half_tables
 from mobilebert_kit.quantize.recipes import Recipe
 
 
@@ -33,6 +34,8 @@ def convert(module: tf.Module, recipe: Recipe) -> bytes:
             # It expects statistics of the inputs, for they might be uint8; the contract's are int32.
             warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected", UserWarning)
             model = bytearray(converter.convert())
+    if recipe.weights == "float16":
+        model = bytearray(gather_half_tables(bytes(model)))
     names = [spec.name for spec in module.serve.input_signature]
     if all(names):
         _order_inputs(model, names)
