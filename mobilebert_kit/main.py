@@ -16,16 +16,19 @@ _HELP = ("-h", "-?", "-help", "--help")
 _SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "terminated"}
 
 
-def run(main: Callable[[], None], argv: Sequence[str] | None = None) -> None:
+def run(
+    main: Callable[..., None], argv: Sequence[str] | None = None, *, arguments: Sequence[str] = ()
+) -> None:
     """Parse absl's flags, call `main`, and end the process with 0, 2, 3 or 4, 130 or 143 (interrupted).
 
+    arguments: what the command takes besides flags, by the names that errors call them; `main` gets them.
     absl.app.run would end with 1 for a wrong flag. SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so
     that temporary files go.
     """
-    sys.exit(_exit_code(main, list(sys.argv if argv is None else argv)))
+    sys.exit(_exit_code(main, list(sys.argv if argv is None else argv), arguments))
 
 
-def _exit_code(main: Callable[[], None], argv: list[str]) -> int:
+def _exit_code(main: Callable[..., None], argv: list[str], arguments: Sequence[str]) -> int:
     try:
         for number in (*_SIGNALS, signal.SIGALRM):
             signal.signal(number, _stop)
@@ -34,9 +37,12 @@ def _exit_code(main: Callable[[], None], argv: list[str]) -> int:
             _print_help()
             return 0
         rest = flags.FLAGS(argv)[1:]
-        if rest:
-            raise InputError(f"Expected flags only (--name value), got {' '.join(rest)!r}. See --help.")
-        main()
+        if len(rest) != len(arguments):
+            wanted = f"{' '.join(arguments)} and flags" if arguments else "flags only"
+            raise InputError(
+                f"Expected {wanted} (--name value), got {' '.join(rest) or 'no argument'!r}. See --help."
+            )
+        main(*rest)
         sys.stdout.flush()
     except BaseException as error:  # the outermost frame
         if _stopped_by:  # whatever a library has made of _Stopped on its way

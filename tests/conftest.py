@@ -19,11 +19,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks a hub, with or with
 def _existing(path: Path, remedy: str) -> Path:
     """`path`, or a skip that says what to do; in CI, where nothing may be missing, a failure."""
     if not path.exists():
-        message = f"{path} does not exist: {remedy}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        _absent(f"{path} does not exist: {remedy}")
     return path
+
+
+def _absent(message: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +50,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from small_export import export_all
 
     return export_all(tmp_path_factory.mktemp("exported"))
+
+
+@pytest.fixture(scope="session")
+def accelerator() -> None:
+    """LiteRT's GPU accelerator can compute here: there is a Vulkan driver, a GPU's or SwiftShader's."""
+    from mobilebert_kit.runtime.accelerator import find_vulkan_driver
+
+    if find_vulkan_driver() is None:
+        _absent("no Vulkan driver: install chromium (Debian), which carries the software driver SwiftShader")

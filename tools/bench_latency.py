@@ -31,6 +31,7 @@ from mobilebert_kit.targets import parse_targets
 
 LEAST_INT8_SPEED = 2.0  # times float, one thread
 MOST_FLOAT_TIME = 1.05  # times the plain model's, one thread
+MOST_GPU_TIME = 1.05  # the gpu file on the CPU, times float's, one thread
 PLAIN_TOLERANCE = 1e-4  # logits: the two must be the same model
 PLAIN = "plain"
 
@@ -162,6 +163,8 @@ def requirements(results: list[dict[str, Any]]) -> list[Requirement]:
         wanted.append(
             Requirement("int8, times as fast as float", speed["int8"], LEAST_INT8_SPEED, at_least=True)
         )
+    if "gpu" in speed:
+        wanted.append(Requirement("gpu's time over float's", 1 / speed["gpu"], MOST_GPU_TIME))
     if PLAIN in speed:
         wanted.append(Requirement("float's time over the plain model's", speed[PLAIN], MOST_FLOAT_TIME))
     return wanted

@@ -1,14 +1,15 @@
-"""How close the full-size models come: float to transformers' PyTorch model, int8 and nnapi to float.
+"""How close the full-size models come: float to transformers' PyTorch model, all others to float on the CPU.
 
     python tools/check_fidelity.py --dataset dev-v1.1.json --output fidelity.json
 
-Random weights (random_weights.py), real windows. Float is compared at every position; the correlations are
-over the logits of tokens, as padding's answer nothing.
+Random weights (random_weights.py), real windows. Float is compared at every position, and so is gpu, on the CPU
+and on the GPU accelerator of LiteRT; the correlations are over the logits of tokens: padding answers nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from absl import flags
@@ -17,29 +18,32 @@ from benchmark_report import Requirement, publish
 from transformers_reference import reference_logits
 
 from mobilebert_kit.contract import MLPERF
+from mobilebert_kit.errors import CheckFailed
 from mobilebert_kit.main import run
+from mobilebert_kit.runtime.accelerator import run_on_accelerator
 from mobilebert_kit.runtime.scoring import run_windows
 from mobilebert_kit.squad.dataset import load_questions
 from mobilebert_kit.squad.tokenizer import load_tokenizer
 from mobilebert_kit.squad.windows import Window, make_windows
 
-MOST_DIFFERENCE = 1e-5
+MOST_DIFFERENCE = {"float": 1e-5, "gpu": 1e-5, "gpu on the accelerator": 1e-4}
 LEAST_CORRELATION = {"int8": 0.99, "nnapi": 0.97}
-COMPARED = (
-    "dynamic",
-    *LEAST_CORRELATION,
-)  # dynamic: how sensitive these weights are to quantized weights alone
+# dynamic: how sensitive these weights are to quantized weights alone
+COMPARED = ("dynamic", *LEAST_CORRELATION)
 
 _DATASET = flags.DEFINE_string("dataset", None, "SQuAD v1.1 file that the windows are from.", required=True)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Default: full size, random weights.")
 _MODELS = flags.DEFINE_string(
     "models",
     None,
-    "A folder made by export of --checkpoint, with float, dynamic, int8 and nnapi; default: made anew.",
+    "A folder made by export of --checkpoint, with float, dynamic, int8, nnapi, gpu; default: made anew.",
 )
 _CALIBRATION = flags.DEFINE_string("calibration", str(DEMO_CALIBRATION), "As of export.")
 _CALIBRATION_QUESTIONS = flags.DEFINE_integer("calibration_questions", 100, "As of export.", lower_bound=1)
 _REFERENCE_WINDOWS = flags.DEFINE_integer("reference_windows", 20, "To transformers.", lower_bound=1)
+_ACCELERATOR_WINDOWS = flags.DEFINE_integer(
+    "accelerator_windows", 20, "On the GPU accelerator, some 5 s each by software.", lower_bound=1
+)
 _WINDOWS = flags.DEFINE_integer("windows", 50, "To the quantized targets.", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", None, "Write everything to this JSON file too.")
 
@@ -51,7 +55,7 @@ def main() -> None:
         checkpoint_or_random(_CHECKPOINT.value) as checkpoint,
         exported(
             checkpoint,
-            ["float", *COMPARED],
+            ["float", "gpu", *COMPARED],
             folder=_MODELS.value,
             calibration=_CALIBRATION.value,
             calibration_questions=_CALIBRATION_QUESTIONS.value,
@@ -64,15 +68,23 @@ def main() -> None:
             for name in MLPERF.input_names
         }
         reference = reference_logits(checkpoint, first)
-    theirs = reference["start_logits"], reference["end_logits"]
-    ours = tuple(values[: len(theirs[0])] for values in logits["float"])
+        accelerated = accelerator_logits(models.files["gpu"], windows[: _ACCELERATOR_WINDOWS.value])
+    published = reference["start_logits"], reference["end_logits"]
     tokens = np.stack([window.input_mask for window in windows]) == 1
-    difference = largest_difference(ours, theirs)
     deviation = reference["hidden_deviation"]
-    rows = [
-        ("float", "transformers", len(theirs[0]), f"{difference:.2g}", f"{correlation(ours, theirs):.6f}")
-    ]
-    requirements = [Requirement("float, difference to transformers", difference, MOST_DIFFERENCE)]
+    rows, requirements = [], []
+    for name, against, ours, theirs in (
+        ("float", "transformers", logits["float"], published),
+        ("gpu", "float", logits["gpu"], logits["float"]),
+        ("gpu on the accelerator", "float", accelerated, logits["float"]),
+    ):
+        count = min(len(ours[0]), len(theirs[0]))
+        ours, theirs = (tuple(values[:count] for values in side) for side in (ours, theirs))
+        difference = largest_difference(ours, theirs)
+        rows.append((name, against, count, f"{difference:.2g}", f"{correlation(ours, theirs):.6f}"))
+        requirements.append(
+            Requirement(f"{name}, difference to {against}", difference, MOST_DIFFERENCE[name])
+        )
     for name in COMPARED:
         ours, theirs = (select(logits[of], tokens) for of in (name, "float"))
         value = correlation(ours, theirs)
@@ -102,6 +114,17 @@ def spread_windows(tokenizer, length: int) -> list[Window]:
     questions = load_questions(_DATASET.value)
     step = max(1, len(questions) // _WINDOWS.value)
     return make_windows(questions[::step], tokenizer, max_seq_length=length)[: _WINDOWS.value]
+
+
+def accelerator_logits(model: Path, windows: Sequence[Window]) -> Logits:
+    """Of the whole model on LiteRT's GPU accelerator. CheckFailed where it does not take all of it."""
+    inputs = [{name: getattr(window, name)[None] for name in MLPERF.input_names} for window in windows]
+    done = run_on_accelerator(model, inputs, timeout=3600)
+    if not done.fully_accelerated:
+        raise CheckFailed(f"Expected {model} to be fully accelerated, got {done.refusals} {done.failure}.")
+    return tuple(
+        np.concatenate([output[name] for output in done.outputs]) for name in ("start_logits", "end_logits")
+    )
 
 
 def select(logits: Logits, tokens: np.ndarray) -> Logits:
