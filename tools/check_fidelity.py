@@ -2,8 +2,8 @@
 
     python tools/check_fidelity.py --dataset dev-v1.1.json --output fidelity.json
 
-Random weights (random_weights.py), real windows. Float is compared at every position, and so is gpu, on the CPU
-and on the GPU accelerator of LiteRT; the correlations are over the logits of tokens: padding answers nothing.
+Random weights (random_weights.py), real windows. Float is compared at every position, and so is gpu, on the
+CPU and on LiteRT's GPU accelerator; the correlations are over the logits of tokens: padding answers nothing.
 """
 
 from __future__ import annotations
