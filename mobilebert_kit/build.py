@@ -1,16 +1,18 @@
 """One export: a checkpoint in, a folder of verified .tflite files out.
 
 checkpoint -> config, weights -> float .tflite -> F1 --+
-    each target: calibrate, convert, delegate takes it, F1 drops at most N -> manifest -> in place
+    each target: calibrate, convert, delegate takes it, F1 drops at most N, also in a GPU's float16
+    -> manifest -> in place
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,7 +23,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from mobilebert_kit.artifacts import describe_files, staged_folder, write_manifest
-from mobilebert_kit.delegates.nnapi import check_nnapi
+from mobilebert_kit.delegates.report import Report
+from mobilebert_kit.delegates.summary import refusals
 from mobilebert_kit.delegates.tflite_file import read_tflite
 from mobilebert_kit.errors import CheckFailed
 from mobilebert_kit.inputs import Inputs, Request
@@ -31,10 +34,20 @@ from mobilebert_kit.models.saved_model import write_saved_model
 from mobilebert_kit.models.serving import serving_module
 from mobilebert_kit.quantize.calibration import calibrate, fake_quantize
 from mobilebert_kit.quantize.conversion import convert
+from mobilebert_kit.quantize.half_precision import (
+    LARGEST_HALF,
+    HalfPrecision,
+    headroom,
+    round_to_half,
+    without_numbers,
+)
 from mobilebert_kit.quantize.mask import clamp_mask
-from mobilebert_kit.runtime.scoring import Score, score_model
+from mobilebert_kit.quantize.recipes import W16_A32
+from mobilebert_kit.runtime.scoring import Score, run_windows, score_logits
 from mobilebert_kit.squad.answers import extract_answers
 from mobilebert_kit.targets import FLOAT, Target
+
+Logits = tuple[np.ndarray, np.ndarray]  # start and end, float32 [windows, S] each
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ def export(request: Request) -> Summary:
     """Builds every target of `request` into its output folder, or leaves nothing there.
 
     Raises InputError for a bad input, CheckFailed for a target that its delegate refuses or that lost more
-    than `max_f1_drop` F1.
+    than `max_f1_drop` F1, as it is or in the float16 that it will be computed in.
     """
     began = time.monotonic()
     # The destination first: a folder that can't be written should not cost minutes.
@@ -65,7 +78,8 @@ def export(request: Request) -> Summary:
             steps.next("float: converting")
             reference = builder.write(FLOAT, Path(scratch))
             steps.next("float: F1")
-            float_score = builder.score(reference.file)
+            float_logits = builder.run(reference.file)
+            float_score = builder.score(float_logits)
             results = []
             for target in request.targets:
                 if target is FLOAT:
@@ -74,11 +88,15 @@ def export(request: Request) -> Summary:
                 else:
                     built = builder.write(target, folder)
                     steps.next(f"{target.name}: F1")
-                    score = builder.score(built.file)
-                nodes = _check_delegate(target, built.file)
+                    score = builder.score(builder.run(built.file))
+                report = _check_delegate(target, built.file)
                 _check_drop(target, float_score, score, request.max_f1_drop)
+                half = None
+                if target.half_precision:
+                    half = builder.half_precision(target, Path(scratch), float_logits)
+                    _check_half_drop(target, float_score, half, request.max_f1_drop)
                 size = built.file.stat().st_size
-                results.append(Result(target, built.file, built.mask_value, score, nodes, size))
+                results.append(Result(target, built.file, built.mask_value, score, report, size, half))
         shutil.copyfile(inputs.vocab, folder / "vocab.txt")
         if request.keep_saved_model:
             steps.next("SavedModel")
@@ -101,6 +119,7 @@ class Builder:
     def __init__(self, inputs: Inputs, steps: _Steps):
         self.inputs = inputs
         self._steps = steps
+        self._half: dict[str, HalfPrecision] = {}
 
     def write(self, target: Target, folder: Path) -> Built:
         """Calibrates where the recipe needs it, and converts."""
@@ -121,10 +140,54 @@ class Builder:
         file.write_bytes(convert(self._module(target, tensors, mask_value, observe), recipe))
         return Built(file, mask_value)
 
-    def score(self, file: Path) -> Score:
-        """F1 and EM of a file on the evaluation's questions."""
-        evaluation = self.inputs.evaluation
-        return score_model(file, evaluation.questions, evaluation.windows, progress=False)
+    def run(self, file: Path) -> Logits:
+        """A file's logits on the evaluation's windows."""
+        windows = self.inputs.evaluation.windows
+        return run_windows(file, windows, progress=self._steps.counter(len(windows), "windows"))
+
+    def score(self, logits: Logits) -> Score:
+        """F1 and EM of a file's logits on the evaluation's questions."""
+        return score_logits(self.inputs.evaluation.questions, self.inputs.evaluation.windows, *logits)
+
+    def half_precision(self, target: Target, folder: Path, reference: Logits) -> HalfPrecision:
+        """What float16 does to the model of `target`; a simulated one goes into `folder`.
+
+        Once a lowering: whether the file holds its weights as float32 or float16, what a GPU computes is the
+        same.
+        """
+        if target.lowering not in self._half:
+            self._half[target.lowering] = self._simulate_half(target, folder, reference)
+        return self._half[target.lowering]
+
+    def _simulate_half(self, target: Target, folder: Path, reference: Logits) -> HalfPrecision:
+        inputs = self.inputs
+        mask_value = inputs.config.mask_value
+        build = partial(self._module, target, self._captured_weights, mask_value)
+        self._steps.next(f"{target.name}: headroom in float16")
+        windows = self._steps.each(inputs.calibration_arrays, "windows")
+        room = headroom(calibrate(build, windows))
+        self._steps.next(f"{target.name}: converting as float16")
+        file = folder / "simulated_float16.tflite"
+        module = self._module(target, inputs.checkpoint.tensors, mask_value, round_to_half())
+        file.write_bytes(convert(module, W16_A32))
+        self._steps.next(f"{target.name}: F1 in float16")
+        start, end = self.run(file)
+        lost = without_numbers(start, end)
+        overflow = room.overflow
+        if overflow is None and lost.any():  # in a question unlike the calibration's
+            first = inputs.arrays(inputs.evaluation.windows[lost.argmax()])
+            there = headroom(calibrate(build, [first]))
+            overflow = there.overflow or there.tensor
+        differences = [np.abs(one - other)[~lost] for one, other in zip((start, end), reference, strict=True)]
+        nothing = np.float32(-np.inf)  # the score of no span: such a window answers nothing
+        answered = [np.where(lost[:, None], nothing, logits) for logits in (start, end)]
+        return HalfPrecision(
+            headroom=room,
+            overflow=overflow,
+            score=self.score((answered[0], answered[1])),
+            logit_difference=None if lost.all() else float(np.max(differences)),
+            windows_lost=int(lost.sum()),
+        )
 
     @cached_property
     def _captured_weights(self) -> dict[str, tf.Tensor]:
@@ -171,7 +234,10 @@ class _Steps:
 
     def __init__(self, request: Request):
         targets = [target for target in request.targets if target is not FLOAT]
-        self._total = 3 + sum(4 if target.recipe.quantize_activations else 2 for target in targets)
+        simulated = {target.lowering for target in targets if target.half_precision}
+        self._total = 3 * (1 + len(simulated)) + sum(
+            4 if target.recipe.quantize_activations else 2 for target in targets
+        )
 
     def __enter__(self) -> _Steps:
         self._bar = tqdm(total=self._total, unit="step", disable=None, leave=False)
@@ -192,6 +258,11 @@ class _Steps:
             self._bar.set_postfix_str(f"{number}/{len(items)} {unit}")
             yield item
 
+    def counter(self, total: int, unit: str) -> Callable[[], None]:
+        """What to call after each of `total` things: it counts them in the bar."""
+        numbers = itertools.count(1)
+        return lambda: self._bar.set_postfix_str(f"{next(numbers)}/{total} {unit}")
+
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
@@ -211,23 +282,17 @@ def _write_saved_model(folder: Path, inputs: Inputs) -> None:
     shutil.copyfile(inputs.vocab, extra / "vocab.txt")
 
 
-def _check_delegate(target: Target, file: Path) -> int:
-    """Number of nodes of `file`; CheckFailed where the target's delegate would not take all of them."""
-    model = read_tflite(file)
-    if target.nnapi_api is not None:
-        report = check_nnapi(model, api_level=target.nnapi_api)
-        if not report.whole:
-            lines = "".join(
-                f"\n    node {node.index} {node.op}: {'; '.join((*node.reasons, *node.runtime_refusals))}"
-                for node in report.refused[:10]
-            )
-            raise CheckFailed(
-                f"Expected NNAPI at API {target.nnapi_api} to take {target.name} whole, got "
-                f"{len(report.refused)} of {len(report.nodes)} nodes refused, {report.partitions} partitions:"
-                f"{lines}\nNothing was written. This is a defect of the lowering for this configuration: "
-                "please report it."
-            )
-    return len(model.main.nodes)
+def _check_delegate(target: Target, file: Path) -> Report:
+    """What the target's delegate says of `file`; CheckFailed where it would not take all that it must."""
+    report = target.delegate.check(read_tflite(file))
+    missing = {node.op for node in report.refused} - target.may_fall_back
+    if missing or not (report.whole or target.may_fall_back):
+        raise CheckFailed(
+            f"Expected {target.delegate} to take {target.name} whole, got {len(report.refused)} of "
+            f"{len(report.nodes)} nodes refused, {report.partitions} partitions:\n{refusals(report)}\n"
+            "Nothing was written. This is a defect of the lowering for this configuration: please report it."
+        )
+    return report
 
 
 def _check_drop(target: Target, reference: Score, score: Score, most: float) -> None:
@@ -237,4 +302,22 @@ def _check_drop(target: Target, reference: Score, score: Score, most: float) -> 
             f"Expected {target.name} to lose {most:g} F1 at most against float, got {reference.f1:.2f} -> "
             f"{score.f1:.2f}, {drop:.2f} lost on {score.questions} questions. Nothing was written. Calibrate "
             "on questions closer to the evaluation's (--calibration), or allow it with --max_f1_drop."
+        )
+
+
+def _check_half_drop(target: Target, reference: Score, half: HalfPrecision, most: float) -> None:
+    drop = reference.f1 - half.score.f1
+    if drop > most:
+        room = half.headroom
+        cause = "Nothing overflows: it is the rounding"
+        if half.overflow is not None:
+            cause = (
+                f"{half.overflow} overflows first, and {half.windows_lost} windows have no numbers as logits"
+            )
+        raise CheckFailed(
+            f"Expected {target.name} to lose {most:g} F1 at most in float16, which GPUs compute in, got "
+            f"{reference.f1:.2f} -> {half.score.f1:.2f} simulated, {drop:.2f} lost on {half.score.questions} "
+            f"questions. {cause}. The largest activation is {room.largest:.5g} at {room.tensor}, the largest "
+            f"float16 {LARGEST_HALF:.0f}. Nothing was written. Allow it with --max_f1_drop, and have the app "
+            "ask its GPU for fp32 precision; or export a target for the CPU."
         )

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from absl import flags
+from absl import flags, logging
 
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.main import run
@@ -21,6 +21,7 @@ from mobilebert_kit.targets import describe_targets, parse_targets
 
 if TYPE_CHECKING:
     from mobilebert_kit.build import Summary
+    from mobilebert_kit.manifest import Result
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
@@ -49,7 +50,7 @@ _SEQUENCE_LENGTH = flags.DEFINE_integer("max_seq_length", 384, "Tokens of a wind
 _CALIBRATION = flags.DEFINE_string(
     "calibration",
     str(ROOT / "calibration" / "demo_calibration.json"),
-    "SQuAD v1.1 file (or name of a dataset, its train split) whose first questions calibrate int8.",
+    "SQuAD v1.1 file (or name of a dataset, its train split) whose first questions tell activations' ranges.",
 )
 _CALIBRATION_QUESTIONS = flags.DEFINE_integer(
     "calibration_questions", 100, "How many of them, with all their windows.", lower_bound=1
@@ -111,13 +112,47 @@ def _report(summary: Summary) -> None:
     for result in summary.results:
         drop = summary.float_score.f1 - result.score.f1
         print(
-            f"  {result.file.name:36} {result.file_bytes / 1e6:6.1f} MB   {result.nodes:5} nodes"
+            f"  {result.file.name:36} {result.file_bytes / 1e6:6.1f} MB   {len(result.report.nodes):5} nodes"
             f"   EM {result.score.exact_match:5.2f}   F1 {result.score.f1:5.2f}   drop {drop:5.2f}"
         )
+        _report_half(result)
     print(
         f"float: EM {summary.float_score.exact_match:.2f}, F1 {summary.float_score.f1:.2f} on "
         f"{summary.float_score.questions} questions; {summary.seconds:.0f} s in all"
     )
+
+
+def _report_half(result: Result) -> None:
+    """A line on float16, and a warning where little is left of its range; nothing for other targets."""
+    from mobilebert_kit.quantize.half_precision import SAFE_HEADROOM
+
+    half = result.half
+    if half is None:
+        return
+    room = half.headroom
+    overflows = "" if half.overflow is None else f"overflows at {half.overflow}, "
+    print(
+        f"    fp16: {overflows}largest activation {room.largest:.5g} at {room.tensor} "
+        f"({_factor(room.factor)}x headroom), F1 {half.score.f1:.2f} simulated"
+    )
+    if half.overflow is not None:
+        finding = f"{half.overflow} overflows"
+    elif room.factor < SAFE_HEADROOM:
+        factor = _factor(room.factor)
+        finding = f"{room.tensor} is {factor}x below an overflow, expected {SAFE_HEADROOM:g}x at least,"
+    else:
+        return
+    logging.warning(
+        "%s: %s in float16, which GPUs compute in. Other questions may give larger activations. Have the app "
+        "ask its GPU for fp32 precision, or ship a target for the CPU.",
+        result.target.name,
+        finding,
+    )
+
+
+def _factor(value: float) -> str:
+    """Two digits, or all before the point."""
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class Request:
     @property
     def calibrates(self) -> bool:
         """Whether a target needs the ranges of the activations."""
-        return any(target.recipe.quantize_activations for target in self.targets)
+        return any(target.recipe.quantize_activations or target.half_precision for target in self.targets)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Data:
             "source": Path(self.source).name,
             "questions": len(self.questions),
             "windows": len(self.windows),
-            "ids_digest": calibration_digest(self.questions),
+            "questions_sha256": calibration_digest(self.questions),
         }
 
 
@@ -128,10 +128,11 @@ class Inputs:
     @cached_property
     def calibration_arrays(self) -> list[dict[str, np.ndarray]]:
         """The model's inputs for each window of the calibration data, int32 [1, S] by name."""
-        return [
-            {name: getattr(window, name)[None] for name in self.contract.input_names}
-            for window in self.calibration.windows
-        ]
+        return [self.arrays(window) for window in self.calibration.windows]
+
+    def arrays(self, window: Window) -> dict[str, np.ndarray]:
+        """The model's inputs for one window, int32 [1, S] by name."""
+        return {name: getattr(window, name)[None] for name in self.contract.input_names}
 
     def _load(self, source: str, limit: int | None, *, split: str) -> Data:
         tokenizer = load_tokenizer(self.vocab, expected_size=self.config.vocab_size)

@@ -11,7 +11,9 @@ from typing import Any
 import tensorflow as tf
 
 from mobilebert_kit import __version__
+from mobilebert_kit.delegates.report import Report
 from mobilebert_kit.inputs import Inputs
+from mobilebert_kit.quantize.half_precision import HalfPrecision
 from mobilebert_kit.runtime.scoring import Score
 from mobilebert_kit.targets import Target
 
@@ -20,14 +22,16 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Result:
-    """One target, built: `score` is of its file."""
+    """One target, built. `score`, and `report`, its delegate's verdict, are of its file; `half` is of a
+    simulation, where a GPU is to run it."""
 
     target: Target
     file: Path
     mask_value: float
     score: Score
-    nodes: int
+    report: Report
     file_bytes: int
+    half: HalfPrecision | None = None
 
 
 def make_manifest(
@@ -77,13 +81,45 @@ def _describe(result: Result, float_score: Score) -> dict[str, Any]:
     return {
         "file": result.file.name,
         "recipe": result.target.recipe.name,
-        "delegate": result.target.delegate,
+        "delegate": str(result.target.delegate),
         "status": result.target.status,
-        "nodes": result.nodes,
+        "nodes": len(result.report.nodes),
+        "delegated_nodes": len(result.report.delegated),
+        "partitions": result.report.partitions,
         "mask_value": result.mask_value,
         **_scores(result.score),
-        "f1_drop": round(float_score.f1 - result.score.f1, 4),
+        "f1_drop": _drop(float_score, result.score),
+        **({} if result.half is None else _describe_half(result.half, float_score)),
     }
+
+
+def _describe_half(half: HalfPrecision, float_score: Score) -> dict[str, Any]:
+    room = half.headroom
+    by_size = sorted(room.magnitudes.items(), key=lambda item: -item[1])  # of equals the earlier first
+    return {
+        "simulated_fp16": {
+            **_scores(half.score),
+            "f1_drop": _drop(float_score, half.score),
+            "logit_difference": half.logit_difference and _short(half.logit_difference),
+            "overflow": half.overflow,
+            "windows_lost": half.windows_lost,
+        },
+        "fp16_headroom": {
+            "largest": _short(room.largest),
+            "tensor": room.tensor,
+            "headroom": _short(room.factor) if room.largest else None,
+            "tensors": {point: _short(size) for point, size in by_size},
+        },
+    }
+
+
+def _short(value: float) -> float:
+    """Four significant digits."""
+    return float(f"{value:.4g}")
+
+
+def _drop(float_score: Score, score: Score) -> float:
+    return round(float_score.f1 - score.f1, 4)
 
 
 def _scores(score: Score) -> dict[str, float]:

@@ -7,6 +7,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from mobilebert_kit.contract import MLPERF, Contract
+from mobilebert_kit.delegates.delegate import Delegate
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.quantize import recipes
 from mobilebert_kit.quantize.recipes import Recipe
@@ -22,18 +23,21 @@ class Target:
     Attributes:
         file_name: with {length} for the sequence length; the MLCommons names.
         lowering: module:class; by name, so that listing targets loads no TensorFlow.
-        delegate: who is to run it; NNAPI's also must take every node at `nnapi_api`, in one partition.
+        delegate: who is to run it, and must take every node, in one partition; but for
+        may_fall_back: ops that may stay on the CPU, in as many partitions as that makes.
         status: what a user should know before choosing it.
+        half_precision: it will be computed in float16, so that is simulated.
     """
 
     name: str
     file_name: str
     lowering: str
     recipe: Recipe
-    delegate: str
+    delegate: Delegate
     status: str
     contract: Contract = MLPERF
-    nnapi_api: int | None = None
+    may_fall_back: frozenset[str] = frozenset()
+    half_precision: bool = False
 
     def lowering_class(self) -> type[CpuLowering]:
         return resolve_name(self.lowering)
@@ -42,6 +46,9 @@ class Target:
         return self.file_name.format(length=sequence_length)
 
 
+XNNPACK = Delegate("xnnpack")
+# XNNPACK has no kernel for them, and needs none: they look up or convert a few rows, on the same CPU.
+LOOK_UP = frozenset({"GATHER", "CAST", "DEQUANTIZE"})
 CPU_LOWERING = "mobilebert_kit.lowering.cpu:CpuLowering"
 
 FLOAT = Target(
@@ -49,7 +56,8 @@ FLOAT = Target(
     file_name="mobilebert_float_{length}.tflite",
     lowering=CPU_LOWERING,
     recipe=recipes.W32_A32,
-    delegate="XNNPACK",
+    delegate=XNNPACK,
+    may_fall_back=LOOK_UP,
     status="reference; any CPU",
 )
 FP16 = Target(
@@ -57,7 +65,8 @@ FP16 = Target(
     file_name="mobilebert_fp16_{length}.tflite",
     lowering=CPU_LOWERING,
     recipe=recipes.W16_A32,
-    delegate="XNNPACK",
+    delegate=XNNPACK,
+    may_fall_back=LOOK_UP,
     status="half the size of float, same speed",
 )
 DYNAMIC = Target(
@@ -65,7 +74,8 @@ DYNAMIC = Target(
     file_name="mobilebert_dynamic_{length}.tflite",
     lowering=CPU_LOWERING,
     recipe=recipes.W8_DYNAMIC,
-    delegate="XNNPACK",
+    delegate=XNNPACK,
+    may_fall_back=LOOK_UP,
     status="a quarter of the size, no calibration",
 )
 INT8 = Target(
@@ -73,7 +83,8 @@ INT8 = Target(
     file_name="mobilebert_int8_{length}.tflite",
     lowering=CPU_LOWERING,
     recipe=recipes.W8_A8_XNNPACK,
-    delegate="XNNPACK",
+    delegate=XNNPACK,
+    may_fall_back=LOOK_UP,
     status="a quarter of the size, the fastest on a CPU",
 )
 NNAPI = Target(
@@ -81,12 +92,11 @@ NNAPI = Target(
     file_name="mobilebert_int8_{length}_nnapi.tflite",
     lowering="mobilebert_kit.lowering.nnapi:NnapiLowering",
     recipe=recipes.W8_A8,
-    delegate="NNAPI, API 30",
+    delegate=Delegate("nnapi", api_level=30),
     status=(
         "integer only, for Android 11-14; NNAPI is deprecated since Android 15: there use int8 on the CPU, "
         "or the vendor's LiteRT accelerator"
     ),
-    nnapi_api=30,
 )
 
 GPU_LOWERING = "mobilebert_kit.lowering.gpu:GpuLowering"
@@ -95,16 +105,18 @@ GPU = Target(
     file_name="mobilebert_float_{length}_gpu.tflite",
     lowering=GPU_LOWERING,
     recipe=recipes.W32_A32,
-    delegate="GPU",
+    delegate=Delegate("gpu"),
     status="float, whole on a GPU by LiteRT's accelerator; any CPU too",
+    half_precision=True,
 )
 GPU_FP16 = Target(
     name="gpu_fp16",
     file_name="mobilebert_fp16_{length}_gpu.tflite",
     lowering=GPU_LOWERING,
     recipe=recipes.W16_A32,
-    delegate="GPU",
+    delegate=Delegate("gpu"),
     status="the same, half the size",
+    half_precision=True,
 )
 
 TARGETS = {target.name: target for target in (FLOAT, FP16, DYNAMIC, INT8, GPU, GPU_FP16, NNAPI)}
@@ -133,7 +145,13 @@ def describe_targets(sequence_length: int) -> str:
     """A table of all targets, for `--target list`."""
     rows = [("target", "file", "recipe", "delegate", "status")]
     rows += [
-        (target.name, target.file_for(sequence_length), target.recipe.name, target.delegate, target.status)
+        (
+            target.name,
+            target.file_for(sequence_length),
+            target.recipe.name,
+            str(target.delegate),
+            target.status,
+        )
         for target in TARGETS.values()
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -106,7 +106,7 @@ def test_manifest_says_where_the_files_come_from(exported: Path) -> None:
     for question in small_export.questions():
         line = json.dumps([question.id, question.question, question.context], separators=(",", ":"))
         digest.update(f"{line}\n".encode())
-    data = {"source": "questions.json", "questions": 9, "windows": 9, "ids_digest": digest.hexdigest()}
+    data = {"source": "questions.json", "questions": 9, "windows": 9, "questions_sha256": digest.hexdigest()}
     assert manifest["calibration"] == data
     assert data.items() <= manifest["evaluation"].items()
     assert manifest["evaluation"]["float"] == {"exact_match": 100.0, "f1": 100.0}
@@ -372,8 +372,8 @@ def cases(exported: Path, tmp: Path) -> dict[str, tuple[list[str], str]]:
     (tmp / "home" / "thesis.txt").write_text("")
     missing = checkpoint_with(tmp / "missing", bert__embeddings__position_embeddings=None)
     return {
-        "no target": (["--target="], "float, fp16, dynamic, int8, nnapi, all or list, got ''"),
-        "unknown target": (["--target=int4"], "float, fp16, dynamic, int8, nnapi, all or list, got 'int4'"),
+        "no target": (["--target="], "int8, gpu, gpu_fp16, nnapi, all or list, got ''"),
+        "unknown target": (["--target=int4"], "int8, gpu, gpu_fp16, nnapi, all or list, got 'int4'"),
         "list among targets": (["--target=list,int8"], "mixture"),
         "unknown flag": (["--targets=int8"], "Unknown command line flag 'targets'"),
         "no flag": (["int8"], "Expected flags only"),

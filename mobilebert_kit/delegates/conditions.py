@@ -63,6 +63,14 @@ class TypeIn(Condition):
 
 
 @dataclass(frozen=True)
+class RuntimeTypes(Condition):
+    """Each input that is no constant has one of the types `inputs`, each output one of `outputs`."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RankIn(Condition):
     """Each operand's rank is one of `ranks`."""
 
@@ -89,11 +97,24 @@ class InputCountIn(Condition):
 
 
 @dataclass(frozen=True)
+class OutputCountIn(Condition):
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class OptionIn(Condition):
     """The option is one of `values`."""
 
     option: str
     values: tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class OptionFrom(Condition):
+    """The option is a number of at least `least`."""
+
+    option: str
+    least: int
 
 
 @dataclass(frozen=True)
@@ -113,6 +134,13 @@ class SameQuantization(Condition):
     """Both have the same scale and zero point (per tensor); not asked of types that are not quantized."""
 
     operands: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class PerTensor(Condition):
+    """One scale and one zero point, along dimension 0; not asked of types that are not quantized."""
+
+    operand: str
 
 
 @dataclass(frozen=True)

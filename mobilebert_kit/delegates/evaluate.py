@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from mobilebert_kit.delegates import conditions as c
+from mobilebert_kit.delegates.gpu_predicates import GPU_PREDICATES
 from mobilebert_kit.delegates.nnapi_predicates import NNAPI_PREDICATES
 from mobilebert_kit.delegates.view import QUANTIZED_8, View
+from mobilebert_kit.delegates.xnnpack_predicates import XNNPACK_PREDICATES
 
-SPECIAL = {**NNAPI_PREDICATES}
+SPECIAL = {**GPU_PREDICATES, **NNAPI_PREDICATES, **XNNPACK_PREDICATES}
 
 
 def failures(rules: tuple[c.Condition, ...], view: View) -> tuple[c.Condition, ...]:
@@ -48,6 +50,12 @@ def holds(condition: c.Condition, view: View) -> bool:
             return view.level >= condition.level
         case c.TypeIn():
             return view.operand(condition.operand).dtype in condition.types
+        case c.RuntimeTypes():
+            inputs = (tensor for tensor in view.inputs if tensor and not tensor.is_constant)
+            outputs = (tensor for tensor in view.outputs if tensor)
+            return all(tensor.dtype in condition.inputs for tensor in inputs) and all(
+                tensor.dtype in condition.outputs for tensor in outputs
+            )
         case c.RankIn():
             return all(view.operand(name).rank in condition.ranks for name in condition.operands)
         case c.RankFrom():
@@ -56,8 +64,12 @@ def holds(condition: c.Condition, view: View) -> bool:
             return view.operand(condition.operand).is_constant
         case c.InputCountIn():
             return len(view.inputs) in condition.counts
+        case c.OutputCountIn():
+            return len(view.outputs) in condition.counts
         case c.OptionIn():
             return view.option(condition.option) in condition.values
+        case c.OptionFrom():
+            return view.option(condition.option) >= condition.least
         case c.SameType():
             first = view.operand(condition.operands[0])
             others = (view.optional(name) for name in condition.operands[1:])
@@ -67,6 +79,10 @@ def holds(condition: c.Condition, view: View) -> bool:
         case c.SameQuantization():
             a, b = (view.operand(name) for name in condition.operands)
             return a.dtype not in QUANTIZED_8 or (a.scale, a.zero_point) == (b.scale, b.zero_point)
+        case c.PerTensor():
+            tensor = view.operand(condition.operand)
+            per_tensor = len(tensor.scales) == 1 and tensor.quantized_dimension == 0
+            return tensor.dtype not in QUANTIZED_8 or per_tensor
         case c.QuantizationIs():
             tensor = view.operand(condition.operand)
             return (tensor.scale, tensor.zero_point) == (condition.scale, condition.zero_point)

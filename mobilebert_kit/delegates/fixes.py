@@ -10,12 +10,47 @@ from collections.abc import Mapping
 _ONE_FULLY_CONNECTED_A_HEAD = (
     "NnapiLowering.scores and .context (--target nnapi): one FULLY_CONNECTED a head, its weight an activation"
 )
+_FLATTENED_IDS = "GpuLowering.embedding (--target gpu): ids flattened to one dimension around GATHER"
+_FOUR_D_SLICES = (
+    "GpuLowering.split_logits (--target gpu): SLICE of four dimensions and RESHAPE, no SPLIT or UNPACK"
+)
+_RESHAPE = "RESHAPE to the same shape, as every lowering writes it (--target gpu)"
+_ONE_CONVOLUTION = (
+    "CpuLowering.trigram_no_norm (--target gpu): one 1x3 convolution instead of PAD, SLICE and CONCATENATION"
+)
+_DENSE = "CpuLowering.dense (--target gpu): a dense layer as CONV_2D 1x1 on [1,1,S,C]"
+_BROADCAST_MASK = (
+    "GpuLowering.mask and .masked (--target gpu): the mask as a broadcast ADD of [1,1,1,S], from MUL and ADD"
+)
+_MOVES_DATA = "nothing to mend: it runs on the CPU's own kernel; it moves data only"
 
 FIXES: Mapping[str, Mapping[str, str]] = {
-    "gpu": {},
+    "gpu": {
+        "CONCATENATION": _ONE_CONVOLUTION,
+        "CONV_2D": _DENSE,
+        "EMBEDDING_LOOKUP": _FLATTENED_IDS,
+        "EXPAND_DIMS": _RESHAPE,
+        "FULLY_CONNECTED": _DENSE,
+        "GATHER": _FLATTENED_IDS,
+        "MUL": _BROADCAST_MASK,
+        "PAD": _ONE_CONVOLUTION,
+        "PADV2": _ONE_CONVOLUTION,
+        "SELECT": _BROADCAST_MASK,
+        "SELECT_V2": _BROADCAST_MASK,
+        "SLICE": _FOUR_D_SLICES,
+        "SPLIT": _FOUR_D_SLICES,
+        "SPLIT_V": _FOUR_D_SLICES,
+        "SQUEEZE": _RESHAPE,
+        "STRIDED_SLICE": _FOUR_D_SLICES,
+        "UNPACK": _FOUR_D_SLICES,
+    },
     "nnapi": {
         "BATCH_MATMUL": _ONE_FULLY_CONNECTED_A_HEAD,
         "FULLY_CONNECTED": "CpuLowering.dense (--target nnapi): a dense layer as CONV_2D 1x1",
     },
-    "xnnpack": {},
+    "xnnpack": {
+        **dict.fromkeys(
+            ("CAST", "EXPAND_DIMS", "GATHER", "PACK", "RESHAPE", "SPLIT_V", "SQUEEZE", "UNPACK"), _MOVES_DATA
+        ),
+    },
 }

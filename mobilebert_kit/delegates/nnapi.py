@@ -99,6 +99,8 @@ def check_nnapi(
     nodes = tuple(verdicts[node.index] for node in graph.nodes)
     groups = partitions_of(graph, {v.index for v in nodes if v.accepted is True}, half)
     kept = sorted(groups, key=len, reverse=True)[: max_partitions or None]
+    # What the runtime refuses, it refuses while the partition's model is built: all of it stays on the CPU.
+    kept = [group for group in kept if all(nodes[index].runs for index in group)]
     return Report("nnapi", level, nodes, len(groups), tuple(sorted(i for group in kept for i in group)))
 
 

@@ -37,7 +37,7 @@ class Report:
 
     level: what the delegate was asked for; for NNAPI see `nnapi_level`, 0 for a delegate without levels.
     partitions: how many pieces of the graph the delegate would run, before it drops those beyond its limit.
-    delegated: the nodes that it would run, after that limit.
+    delegated: the nodes that it would run, after that limit, and without the partitions that fail to build.
     """
 
     delegate: str

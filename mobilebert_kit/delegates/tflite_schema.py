@@ -81,10 +81,12 @@ def _fused(slot: int) -> dict[str, Option]:
     return {"fused_activation": Option(slot, "b", 0)}
 
 
-_POOL = Options(5, {"filter_width": Option(3, "i", 0), "filter_height": Option(4, "i", 0), **_fused(5)})
 _DILATION_CONV = {"dilation_w": Option(4, "i", 1), "dilation_h": Option(5, "i", 1)}
 _DILATION_DEPTHWISE = {"dilation_w": Option(5, "i", 1), "dilation_h": Option(6, "i", 1)}
 _STRIDES = {"padding": Option(0, "b", 0), "stride_w": Option(1, "i", 0), "stride_h": Option(2, "i", 0)}
+_POOL = Options(
+    5, {**_STRIDES, "filter_width": Option(3, "i", 0), "filter_height": Option(4, "i", 0), **_fused(5)}
+)
 _REDUCER = Options(27, {"keep_dims": Option(0, "?", False)})
 _STRIDED_SLICE = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
 
@@ -96,6 +98,7 @@ OPTIONS: dict[str, Options] = {
     "BATCH_MATMUL": Options(101, {"adj_x": Option(0, "?", False), "adj_y": Option(1, "?", False)}),
     "CONCATENATION": Options(10, {"axis": Option(0, "i", 0), **_fused(1)}),
     "CONV_2D": Options(1, {**_STRIDES, **_fused(3), **_DILATION_CONV}),
+    "DEPTH_TO_SPACE": Options(94, {"block_size": Option(0, "i", 0)}),
     "DEPTHWISE_CONV_2D": Options(
         2, {**_STRIDES, "depth_multiplier": Option(3, "i", 0), **_fused(4), **_DILATION_DEPTHWISE}
     ),
@@ -107,10 +110,12 @@ OPTIONS: dict[str, Options] = {
     "GELU": Options(116, {"approximate": Option(0, "?", False)}),
     "L2_NORMALIZATION": Options(12, _fused(0)),
     "L2_POOL_2D": _POOL,
+    "LEAKY_RELU": Options(75, {"alpha": Option(0, "f", 0.0)}),
     "MAX_POOL_2D": _POOL,
     "MEAN": _REDUCER,
     "MIRROR_PAD": Options(77, {"mode": Option(0, "b", 0)}),
     "MUL": Options(21, _fused(0)),
+    "ONE_HOT": Options(61, {"axis": Option(0, "i", 0)}),
     "PACK": Options(59, {"values_count": Option(0, "i", 0), "axis": Option(1, "i", 0)}),
     "REDUCE_ANY": _REDUCER,
     "REDUCE_MAX": _REDUCER,
@@ -124,6 +129,7 @@ OPTIONS: dict[str, Options] = {
         74, {"align_corners": Option(0, "?", False), "half_pixel_centers": Option(1, "?", False)}
     ),
     "SOFTMAX": Options(9, {"beta": Option(0, "f", 0.0)}),
+    "SPACE_TO_DEPTH": Options(19, {"block_size": Option(0, "i", 0)}),
     "SPLIT": Options(35, {"num_splits": Option(0, "i", 0)}),
     "SPLIT_V": Options(79, {"num_splits": Option(0, "i", 0)}),
     "SQUEEZE": Options(30, {"squeeze_dims": Option(0, "[i]", ())}),

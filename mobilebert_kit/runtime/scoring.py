@@ -55,7 +55,7 @@ def score_model(
     threads: int = 1,
     workers: int | None = None,
     runtime: str = "litert",
-    progress: bool = True,
+    progress: bool | Callable[[], object] = True,
 ) -> Score:
     """Run `windows` through the model and score its answers to `questions`.
 
@@ -65,6 +65,25 @@ def score_model(
     start, end = run_windows(
         model_path, windows, threads=threads, workers=workers, runtime=runtime, progress=progress
     )
+    return score_logits(questions, windows, start, end, began=began)
+
+
+def score_logits(
+    questions: Sequence[Question],
+    windows: Sequence[Window],
+    start: np.ndarray,
+    end: np.ndarray,
+    *,
+    began: float | None = None,
+) -> Score:
+    """Score the answers of logits, float32 [N, S] each, row by row those of `windows`.
+
+    Args:
+        began: when the work that is to be timed began, by time.monotonic(); None: now.
+    Raises:
+        CheckFailed: a logit is NaN.
+    """
+    began = time.monotonic() if began is None else began
     answers = extract_answers(questions, windows, start, end)
     metrics = score(questions, answers.official)
     return Score(
@@ -102,14 +121,15 @@ def run_windows(
     threads: int = 1,
     workers: int | None = None,
     runtime: str = "litert",
-    progress: bool = True,
+    progress: bool | Callable[[], object] = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(start logits, end logits), float32 [N, S] each, of N windows of the model's length S.
 
     Args:
         threads: of one interpreter.
         workers: interpreters that run at a time; None: one a CPU.
-        progress: show a bar, where standard error is a terminal.
+        progress: show a bar, where standard error is a terminal; or what to call after each window, one call
+            at a time.
     Raises:
         InputError: a model that cannot be used, windows of another length or with ids it does not know.
     """
@@ -124,10 +144,9 @@ def run_windows(
         )
     results = np.zeros((2, len(windows), first.sequence_length), np.float32)
     workers = max(1, min(workers or default_workers(), len(windows)))
-    with tqdm(
-        total=len(windows), unit="window", disable=not progress or not sys.stderr.isatty(), file=sys.stderr
-    ) as bar:
-        loop = _Loop(windows, results, bar)
+    hidden = progress is not True or not sys.stderr.isatty()
+    with tqdm(total=len(windows), unit="window", disable=hidden, file=sys.stderr) as bar:
+        loop = _Loop(windows, results, progress if callable(progress) else bar.update)
         loop.run([first], lambda: Interpreter(model_path, threads=threads, runtime=runtime), workers)
     return results[0], results[1]
 
@@ -135,8 +154,8 @@ def run_windows(
 class _Loop:
     """Threads that take the next window until none is left, one fails, or the main thread is interrupted."""
 
-    def __init__(self, windows: Sequence[Window], results: np.ndarray, bar: tqdm) -> None:
-        self._windows, self._results, self._bar = windows, results, bar
+    def __init__(self, windows: Sequence[Window], results: np.ndarray, done: Callable[[], object]) -> None:
+        self._windows, self._results, self._done = windows, results, done
         self._next = itertools.count()  # next() on it is atomic
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -175,7 +194,7 @@ class _Loop:
                 self._results[0, index] = outputs["start_logits"][0]
                 self._results[1, index] = outputs["end_logits"][0]
                 with self._lock:
-                    self._bar.update()
+                    self._done()
         except BaseException as error:  # raised again in the main thread
             with self._lock:
                 self._error = self._error or error
