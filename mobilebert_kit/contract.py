@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SIGNATURE_KEY = "serving_default"  # what runtimes and apps look for where none is named
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -29,7 +31,7 @@ class Contract:
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    signature_key: str = "serving_default"
+    signature_key: str = SIGNATURE_KEY
 
     @property
     def input_names(self) -> tuple[str, ...]:

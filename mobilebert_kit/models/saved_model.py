@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_kit.contract import Contract
+from mobilebert_kit.contract import SIGNATURE_KEY, Contract
 from mobilebert_kit.lowering.cpu import CpuLowering
 from mobilebert_kit.models.config import MobileBertConfig
 from mobilebert_kit.models.mobilebert import question_answering
@@ -43,10 +43,22 @@ def write_saved_model(
         initializers = {name: weights[name].initializer for name in tensors}
         values = {initializer.inputs[1]: tensors[name] for name, initializer in initializers.items()}
         session.run(list(initializers.values()), values)
-        builder = v1.saved_model.Builder(str(folder))
-        builder.add_meta_graph_and_variables(
-            session,
-            [v1.saved_model.SERVING],
-            signature_def_map={contract.signature_key: v1.saved_model.predict_signature_def(inputs, outputs)},
-        )
-        builder.save()
+        save_signature(session, folder, inputs, outputs, contract.signature_key)
+
+
+def save_signature(
+    session: tf.compat.v1.Session,
+    folder: Path,
+    inputs: Mapping[str, tf.Tensor],
+    outputs: Mapping[str, tf.Tensor],
+    key: str = SIGNATURE_KEY,
+) -> None:
+    """Writes the session's graph and variables as a SavedModel into `folder`, which must not exist."""
+    saved_model = tf.compat.v1.saved_model
+    builder = saved_model.Builder(str(folder))
+    builder.add_meta_graph_and_variables(
+        session,
+        [saved_model.SERVING],
+        signature_def_map={key: saved_model.predict_signature_def(dict(inputs), dict(outputs))},
+    )
+    builder.save()

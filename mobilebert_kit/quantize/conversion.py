@@ -6,10 +6,12 @@ import gc
 import tempfile
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated
 
+from mobilebert_kit.models.saved_model import save_signature
 from mobilebert_kit.quantize.half_tables import gather_half_tables
 from mobilebert_kit.quantize.recipes import Recipe
 
@@ -21,10 +23,10 @@ def convert(module: tf.Module, recipe: Recipe) -> bytes:
     executes the recipe, and two runs give the same bytes.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        folder = f"{scratch}/saved_model"
+        folder = Path(scratch) / "saved_model"
         _save_graph(module.serve, folder)
         gc.collect()  # a graph is full of reference cycles, and holds all weights
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
         gc.collect()  # it has loaded the graph, and will load it again
         if recipe.weights != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -54,7 +56,7 @@ def _order_inputs(model: bytearray, names: Sequence[str]) -> None:
     root.Subgraphs(0).InputsAsNumpy()[:] = [tensor[name] for name in names]
 
 
-def _save_graph(function: tf.types.experimental.PolymorphicFunction, folder: str) -> None:
+def _save_graph(function: tf.types.experimental.PolymorphicFunction, folder: Path) -> None:
     """`function` as the graph of a SavedModel, without variables.
 
     TensorFlow 1's builder: by way of a concrete function, the converter holds the weights some ten times over
@@ -69,10 +71,4 @@ def _save_graph(function: tf.types.experimental.PolymorphicFunction, folder: str
         outputs = function.python_function(*inputs.values())
         if not isinstance(outputs, dict):
             outputs = {f"output_{index}": output for index, output in enumerate(tf.nest.flatten(outputs))}
-        builder = v1.saved_model.Builder(folder)
-        builder.add_meta_graph_and_variables(
-            session,
-            [v1.saved_model.SERVING],
-            signature_def_map={"serving_default": v1.saved_model.predict_signature_def(inputs, outputs)},
-        )
-        builder.save()
+        save_signature(session, folder, inputs, outputs)
