@@ -51,17 +51,21 @@ def main(path: str) -> None:
         raise InputError(f"Expected --run with --delegate gpu, got --delegate {','.join(_DELEGATE.value)}.")
     model = read_tflite(path)
     counts = [macs(graph) for graph in model.subgraphs]
-    reports = [
-        (delegate, number, delegate.check(model, number))
-        for delegate in delegates
-        for number in range(len(model.subgraphs))
-    ]
     ran, difference = _run(model) if _RUN.value else (None, None)
-    if _JSON.value:
-        print(json.dumps(_as_json(model, counts, reports, ran, difference), allow_nan=False))
-    else:
-        print("\n".join(_as_text(model, counts, reports, ran, difference)))
-    _require_whole(reports, ran, difference)
+    show = _JsonOutput(model, counts) if _JSON.value else _TextOutput(model, counts)
+    refusing = {}
+    for delegate in delegates:
+        for number in range(len(model.subgraphs)):
+            report = delegate.check(model, number)
+            show.report(delegate, number, report)
+            if not report.whole:
+                refusing[str(delegate)] = True
+    if ran is not None:
+        show.run(ran, difference)
+        if not ran.fully_accelerated:
+            refusing["LiteRT's GPU accelerator"] = True
+    show.end()
+    _require_whole(list(refusing), difference)
 
 
 def _delegates() -> list[Delegate]:
@@ -94,9 +98,6 @@ def _levels(text: str) -> Iterator[int]:
         raise InputError(f"Expected --api to be like 30, 28,30 or 27..34, got {text!r}.") from None
 
 
-Reports = list[tuple[Delegate, int, Report]]
-
-
 def _run(model: Model) -> tuple[AcceleratorRun, float | None]:
     """The run, and its largest difference to the CPU where it gave outputs."""
     inputs = model_inputs(model, _RUN_INPUTS.value, seed=0)
@@ -104,77 +105,77 @@ def _run(model: Model) -> tuple[AcceleratorRun, float | None]:
     return ran, largest_difference(ran, model.path, inputs) if ran.outputs else None
 
 
-def _as_text(
-    model: Model,
-    counts: list[tuple[int, ...]],
-    reports: Reports,
-    ran: AcceleratorRun | None,
-    difference: float | None,
-) -> Iterator[str]:
-    nodes = sum(len(graph.nodes) for graph in model.subgraphs)
-    yield f"{model.path}: {nodes} nodes, {sum(map(sum, counts)) / 1e9:.3g} G multiply-accumulates"
-    for delegate, number, report in reports:
-        where = f", subgraph {number}" if len(model.subgraphs) > 1 else ""
-        yield f"{delegate}{where}: {headline(report, counts[number])}"
+class _TextOutput:
+    """Prints as it goes: a hostile file may have many nodes, and be asked of many levels."""
+
+    def __init__(self, model: Model, counts: list[tuple[int, ...]]):
+        self._several, self._counts = len(model.subgraphs) > 1, counts
+        nodes = sum(len(graph.nodes) for graph in model.subgraphs)
+        print(f"{model.path}: {nodes} nodes, {sum(map(sum, counts)) / 1e9:.3g} G multiply-accumulates")
+
+    def report(self, delegate: Delegate, number: int, report: Report) -> None:
+        where = f", subgraph {number}" if self._several else ""
+        print(f"{delegate}{where}: {headline(report, self._counts[number])}")
         if not report.whole:
-            yield refusals(report)
-    if ran is not None:
-        yield from _run_as_text(ran, difference)
+            print(refusals(report))
+
+    def run(self, ran: AcceleratorRun, difference: float | None) -> None:
+        whole = "fully accelerated" if ran.fully_accelerated else "not fully accelerated"
+        print(f"LiteRT's GPU accelerator, run on {ran.device or 'no device'}: {whole}")
+        for refusal in ran.refusals:
+            count = f" ({refusal.nodes} nodes)" if refusal.nodes else ""
+            print(f"  refuses {refusal.op}{count}: {refusal.reason or 'without a reason'}")
+        if ran.failure:
+            print(f"  {ran.failure}")
+        if difference is not None:
+            print(f"  largest difference to the CPU's outputs {difference:.2g} ({ran.precision})")
+
+    def end(self) -> None:
+        pass
 
 
-def _run_as_text(ran: AcceleratorRun, difference: float | None) -> Iterator[str]:
-    whole = "fully accelerated" if ran.fully_accelerated else "not fully accelerated"
-    yield f"LiteRT's GPU accelerator, run on {ran.device or 'no device'}: {whole}"
-    for refusal in ran.refusals:
-        count = f" ({refusal.nodes} nodes)" if refusal.nodes else ""
-        yield f"  refuses {refusal.op}{count}: {refusal.reason or 'without a reason'}"
-    if ran.failure:
-        yield f"  {ran.failure}"
-    if difference is not None:
-        yield f"  largest difference to the CPU's outputs {difference:.2g} ({ran.precision})"
+class _JsonOutput:
+    """One object at the end: an entry of `reports` per delegate, level and subgraph."""
 
+    def __init__(self, model: Model, counts: list[tuple[int, ...]]):
+        self._counts = counts
+        self._object: dict[str, Any] = {
+            "model": str(model.path),
+            "macs": sum(map(sum, counts)),
+            "reports": [],
+            "run": None,
+        }
 
-def _as_json(
-    model: Model,
-    counts: list[tuple[int, ...]],
-    reports: Reports,
-    ran: AcceleratorRun | None,
-    difference: float | None,
-) -> dict[str, Any]:
-    """One entry of `reports` per delegate, level and subgraph; a difference that is infinite is null."""
-    return {
-        "model": str(model.path),
-        "macs": sum(map(sum, counts)),
-        "reports": [
+    def report(self, delegate: Delegate, number: int, report: Report) -> None:
+        self._object["reports"].append(
             {
                 "delegate": delegate.name,
                 "level": str(delegate),
                 "api_level": delegate.api_level,
                 "feature_level": delegate.feature_level,
                 "subgraph": number,
-                **to_json(report, counts[number]),
+                **to_json(report, self._counts[number]),
             }
-            for delegate, number, report in reports
-        ],
-        "run": None
-        if ran is None
-        else {
+        )
+
+    def run(self, ran: AcceleratorRun, difference: float | None) -> None:
+        finite = difference is not None and isfinite(difference)
+        self._object["run"] = {
             "device": ran.device,
             "precision": ran.precision,
             "fully_accelerated": ran.fully_accelerated,
             "refusals": [asdict(refusal) for refusal in ran.refusals],
             "failure": ran.failure,
             "messages": list(ran.messages),
-            "largest_difference": difference if difference is None or isfinite(difference) else None,
-        },
-    }
+            "largest_difference": difference if finite else None,
+        }
+
+    def end(self) -> None:
+        print(json.dumps(self._object, allow_nan=False))
 
 
-def _require_whole(reports: Reports, ran: AcceleratorRun | None, difference: float | None) -> None:
+def _require_whole(refusing: list[str], difference: float | None) -> None:
     """CheckFailed where a delegate, or the accelerator when run, does not take the whole model."""
-    refusing = list(dict.fromkeys(str(delegate) for delegate, _, report in reports if not report.whole))
-    if ran is not None and not ran.fully_accelerated:
-        refusing.append("LiteRT's GPU accelerator")
     if refusing:
         raise CheckFailed(
             f"Expected the whole model to be delegated, got nodes that {'; '.join(refusing)} would not run. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import traceback
@@ -33,6 +34,10 @@ def _exit_code(main: Callable[..., None], argv: list[str], arguments: Sequence[s
         for number in (*_SIGNALS, signal.SIGALRM):
             signal.signal(number, _stop)
         sys.unraisablehook = _stop_again
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A file's or tensor's name may have characters that the terminal's encoding lacks.
+                stream.reconfigure(errors="backslashreplace")
         if any(argument in _HELP for argument in argv[1:]):
             _print_help()
             return 0

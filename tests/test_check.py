@@ -151,6 +151,17 @@ def test_wrong_flags_and_files_end_with_2(arguments: list[str], says: str, atten
     assert "Traceback" not in error
 
 
+def test_any_name_can_be_printed(tmp_path: Path) -> None:
+    """A tensor and a file named outside the terminal's encoding, and a file name that is no text at all."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9.tflite"))
+    make.write(path, one_op("HASHTABLE", [with_(F32, name="größe \N{SNOWMAN}")], [F32]))
+    command = [sys.executable, "-m", "mobilebert_kit.check", os.fsencode(path), "--delegate", "nnapi"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True)
+    assert done.returncode == 3 and b"Traceback" not in done.stderr, done.stderr
+    assert rb"gr\xf6\xdfe \u2603" in done.stdout
+
+
 def test_needs_no_tensorflow(attention: Path) -> None:
     code = (
         "import sys; sys.modules['tensorflow'] = None\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import struct
 import subprocess
@@ -15,7 +14,7 @@ import one_op_model as make
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from mobilebert_kit.delegates import check_nnapi, read_tflite, tflite_schema
+from mobilebert_kit.delegates import read_tflite, tflite_schema
 from mobilebert_kit.errors import InputError
 
 
@@ -219,27 +218,6 @@ def test_constant_data_must_fill_its_tensor(tmp_path: Path) -> None:
         path = tmp_path / "m.tflite"
         path.write_bytes(_patched(data, at - 4, 8))
         read_tflite(path)
-
-
-def test_mutated_files_never_crash(tmp_path: Path) -> None:
-    """Flipped bytes and wild offsets; reading either works, verdicts included, or is an InputError."""
-    rng, data, path = random.Random(0), _small_model(), tmp_path / "m.tflite"
-    read = 0
-    for _ in range(500):
-        mutated = bytearray(data)
-        for _ in range(rng.randint(1, 4)):
-            if rng.random() < 0.5:
-                mutated[rng.randrange(len(mutated))] = rng.choice((0, 1, 127, 128, 255))
-            else:
-                wild = rng.choice((0, 2**32 - 1, 2**31 - 1, len(data), rng.randrange(2 * len(data))))
-                struct.pack_into("<I", mutated, rng.randrange(len(data) - 4) & ~3, wild)
-        path.write_bytes(mutated)
-        try:
-            check_nnapi(read_tflite(path))
-            read += 1
-        except InputError:
-            continue
-    assert 0 < read < 500
 
 
 def test_needs_neither_tensorflow_nor_a_runtime(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
     report = check_gpu(read_tflite("model.tflite"))
     report.whole, report.partitions, report.refused
 
-The rules: gpu_rules.py, and gpu_graph_rules.py for what nodes do to each other. How they are tested: evaluate.py. The real thing: runtime/accelerator.py.
+The rules: gpu_rules.py, and gpu_graph_rules.py for what nodes do to each other. How they are tested:
+evaluate.py. The real thing: runtime/accelerator.py.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def check_gpu(model: Model, *, max_partitions: int = MAX_DELEGATED_PARTITIONS, s
     half = {n.outputs[0]: n.inputs[0] for n in graph.nodes if _dequantizes_constant_float16(n, graph.tensors)}
     dequantize = {n.index for n in graph.nodes if n.outputs and n.outputs[0] in half}
     together = refused_together(graph)
+    outputs = frozenset(graph.outputs)
     verdicts = {
         n.index: _judge(n, graph.tensors, half, together.get(n.index, ""))
         for n in graph.nodes
@@ -45,7 +47,7 @@ def check_gpu(model: Model, *, max_partitions: int = MAX_DELEGATED_PARTITIONS, s
     rest_accepted = all(judged.accepted is True for judged in verdicts.values())
     for index in dequantize:
         node = graph.nodes[index]
-        is_output = node.outputs[0] in graph.outputs
+        is_output = node.outputs[0] in outputs
         verdicts[index] = verdict(
             "gpu",
             node,

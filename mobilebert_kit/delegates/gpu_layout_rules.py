@@ -16,6 +16,10 @@ from mobilebert_kit.delegates.gpu_wording import (
 )
 
 _EMBEDDING = "GpuLowering.embedding (--target gpu): ids flattened to one dimension around GATHER"
+_CUTS_SOMETHING = special(
+    "cuts_something",
+    "All of the input is no slice: the accelerator takes it out, and fails where both are read together.",
+)
 _SELECT = (
     version(1),
     computes(("float32", "bool")),
@@ -32,9 +36,9 @@ _PAD = (
     runtime_input(),
     special(
         "pads_no_batch",
-        "Only of four dimensions (three are read with a batch pad of 1), and none of the batch.",
+        "Only of four dimensions (three are read with a batch pad of 1), and any of them but the batch.",
     ),
-    special("fill_is_scalar", "The value to pad with must be a constant scalar of float32."),
+    special("fills_with_0", "The value to pad with must be a constant 0 of float32."),
 )
 
 LAYOUT_RULES: dict[str, tuple[Condition, ...]] = {
@@ -106,6 +110,7 @@ LAYOUT_RULES: dict[str, tuple[Condition, ...]] = {
         ranks(3, 4),
         *constant("in1", "int32"),
         *constant("in2", "int32"),
+        _CUTS_SOMETHING,
         special("slice_in_bounds", "Begin and size must lie inside the input and make the output."),
     ),
     "SPLIT": (
@@ -137,6 +142,7 @@ LAYOUT_RULES: dict[str, tuple[Condition, ...]] = {
             for mask in ("ellipsis", "new_axis", "shrink_axis")
         ),
         option("offset", False),
+        _CUTS_SOMETHING,
         special(
             "strided_slice_in_bounds",
             "Begin and end must lie inside the input, strides be positive, and all of it make the output.",

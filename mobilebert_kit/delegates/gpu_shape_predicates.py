@@ -107,21 +107,26 @@ def _strided_slice_in_bounds(view: View) -> bool:
 
 
 def _pads_no_batch(view: View) -> bool:
-    """The batch keeps its size; padding it goes wrong for a batch of 1."""
+    """The batch keeps its size; padding it goes wrong for a batch of 1, padding nothing aborts before ADD."""
     pads = _integers(view, "in1")
     if pads is None:
         return True
     given, out = view.operand("in0"), view.operand("out0")
-    if view.operand("in1").shape != (4, 2) or given.rank != 4 or min(pads) < 0 or any(pads[:2]):
+    if view.operand("in1").shape != (4, 2) or given.rank != 4:
+        return False
+    if min(pads) < 0 or any(pads[:2]) or not any(pads):
         return False
     return out.shape == tuple(n + pads[2 * axis] + pads[2 * axis + 1] for axis, n in enumerate(given.shape))
 
 
-def _fill_is_scalar(view: View) -> bool:
+def _fills_with_0(view: View) -> bool:
+    """Merged with the ADD or CONV_2D that follows, another value is taken for 0."""
     if view.node.op == "PAD":
         return True
     fill = view.operand("in2")
-    return fill.is_constant and fill.dtype == "float32" and fill.shape in ((), (1,))
+    if not fill.is_constant or fill.dtype != "float32" or fill.shape not in ((), (1,)):
+        return False
+    return not view.constant("in2").any()
 
 
 def _joins(view: View) -> bool:
@@ -189,8 +194,9 @@ def _gathers(view: View) -> bool:
 
 
 GPU_SHAPE_PREDICATES: dict[str, Callable[[View], bool]] = {
+    "gpu_cuts_something": lambda view: view.operand("in0").shape != view.operand("out0").shape,
     "gpu_constants_whole": _constants_whole,
-    "gpu_fill_is_scalar": _fill_is_scalar,
+    "gpu_fills_with_0": _fills_with_0,
     "gpu_gathers": _gathers,
     "gpu_joins": _joins,
     "gpu_none_constant": _none_constant,

@@ -8,17 +8,26 @@ from __future__ import annotations
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
-from mobilebert_kit.delegates.flatbuffer import BrokenBuffer, FlatBuffer, Table
+from mobilebert_kit.delegates.flatbuffer import MAX_ELEMENTS, BrokenBuffer, FlatBuffer, Table
 from mobilebert_kit.delegates.tflite_schema import ACTIVATIONS, DTYPE_BITS, DTYPES, OP_NAMES, OPTIONS
 from mobilebert_kit.errors import InputError
 
 IDENTIFIER = b"TFL3"
 ABSENT = -1  # an optional operand that is left out
+
+# Beyond any model, and low enough that no tensor, name or op costs much however often it is spoken of.
+MAX_RANK = 32  # numpy's
+MAX_SIZE = 2**63 - 1  # elements: TFLite itself counts bytes in 64 bits
+MAX_CUSTOM_CODE = 256
+MAX_SUBGRAPHS = 1_000
+_NAME_SHOWN = 80
+_NOT_IN_NUMPY = frozenset({"bfloat16", "float8_e4m3fn", "float8_e5m2", "int2", "int4", "uint4"})
 
 
 @dataclass(frozen=True)
@@ -59,13 +68,15 @@ class Tensor:
     def data(self) -> np.ndarray:
         """The constant's values, `shape`, `dtype`, read-only. ValueError where numpy has no such data."""
         if not self.is_constant or self.buffer is None:
-            raise ValueError(f"tensor {self.index} ({self.name!r}) is no constant")
-        if self.is_sparse or self.dtype in ("string", "bfloat16") or DTYPE_BITS.get(self.dtype, 0) % 8:
-            raise ValueError(f"tensor {self.index} ({self.name!r}): {self.dtype} data has no numpy form")
+            raise ValueError(f"tensor {self.index}, {self.describe()}, is no constant")
+        if self.is_sparse or self.dtype not in DTYPE_BITS or self.dtype in _NOT_IN_NUMPY:
+            raise ValueError(f"tensor {self.index}, {self.describe()}, has data that have no numpy form")
         return np.frombuffer(self.buffer, np.dtype(self.dtype).newbyteorder("<")).reshape(self.shape)
 
     def describe(self) -> str:
-        return f"{self.name!r} {self.dtype}[{','.join(map(str, self.shape))}]"
+        """Name, the beginning of a long one, type and shape: "'ids' int32[1,384]"."""
+        name = self.name if len(self.name) <= _NAME_SHOWN else self.name[:_NAME_SHOWN] + "..."
+        return f"{name!r} {self.dtype}[{','.join(map(str, self.shape))}]"
 
 
 @dataclass(frozen=True)
@@ -139,8 +150,8 @@ def _read_model(path: Path, buffer: FlatBuffer) -> Model:
     codes = root.each(1, lambda _, table: _read_op_code(table))
     buffers = root.each(4, lambda _, table: _read_buffer(buffer, table))
     subgraphs = root.each(2, lambda _, table: _read_subgraph(table, codes, buffers))
-    if not subgraphs:
-        raise BrokenBuffer("no subgraph")
+    if not 1 <= len(subgraphs) <= MAX_SUBGRAPHS:
+        raise BrokenBuffer(f"{len(subgraphs) or 'no'} subgraphs, expected 1 to {MAX_SUBGRAPHS}")
     signatures = root.each(7, lambda _, table: _read_signature(table, subgraphs))
     return Model(path, root.text(3), subgraphs, signatures)
 
@@ -151,7 +162,12 @@ def _read_op_code(table: Table) -> tuple[str, str, int]:
     if code < 0:
         raise BrokenBuffer(f"op code {code}")
     name = OP_NAMES[code] if code < len(OP_NAMES) else f"UNKNOWN_{code}"
-    return name, table.text(1), int(table.number(2, "i", 1))
+    custom_code = table.text(1)
+    if len(custom_code) > MAX_CUSTOM_CODE:
+        raise BrokenBuffer(
+            f"a custom op's name of {len(custom_code)} characters, not {MAX_CUSTOM_CODE} or fewer"
+        )
+    return name, custom_code, int(table.number(2, "i", 1))
 
 
 def _read_buffer(buffer: FlatBuffer, table: Table) -> memoryview | None:
@@ -171,7 +187,10 @@ def _read_tensor(index: int, table: Table, buffers: tuple[memoryview | None, ...
     if not 0 <= code < len(DTYPES):
         raise BrokenBuffer(f"tensor {index} has the unknown type {code}")
     shape = table.numbers(0, "i")
-    if any(size < 0 for size in shape):
+    if len(shape) > MAX_RANK:
+        raise BrokenBuffer(f"tensor {index} has {len(shape)} dimensions, not {MAX_RANK} or fewer")
+    # Those of 0 aside, so that what is computed from some of the sizes stays small too.
+    if any(size < 0 for size in shape) or prod(filter(None, shape)) > MAX_SIZE:
         raise BrokenBuffer(f"tensor {index} has the shape {shape}")
     number = int(table.number(2, "I", 0))
     if number >= len(buffers) and number != 0:
@@ -180,7 +199,7 @@ def _read_tensor(index: int, table: Table, buffers: tuple[memoryview | None, ...
     data = buffers[number] if number else None
     dtype, is_sparse = DTYPES[code], table.has(6)
     if data is not None and not is_sparse and dtype in DTYPE_BITS:
-        expected = -(-_product(shape) * DTYPE_BITS[dtype] // 8)
+        expected = -(-prod(shape) * DTYPE_BITS[dtype] // 8)
         if len(data) != expected:
             raise BrokenBuffer(
                 f"tensor {index}, {dtype} {shape}, has {len(data)} bytes of data, not {expected}"
@@ -200,13 +219,6 @@ def _read_tensor(index: int, table: Table, buffers: tuple[memoryview | None, ...
         is_sparse=is_sparse,
         buffer=data,
     )
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product
 
 
 def _read_options(op: str, table: Table) -> Mapping[str, object]:
@@ -263,7 +275,11 @@ def _read_subgraph(
 
 
 def _check_graph(graph: Subgraph) -> None:
-    """Operands exist, and nothing is read before the node that computes it: nodes run in file order."""
+    """Operands exist, and nothing is read before the node that computes it: nodes run in file order.
+
+    And what is looked at node by node is no more than a file may hold: a tensor of a million scales that a
+    thousand nodes read would be a billion.
+    """
     count = len(graph.tensors)
     for index in graph.inputs + graph.outputs:
         if not 0 <= index < count:
@@ -276,6 +292,10 @@ def _check_graph(graph: Subgraph) -> None:
         for index in node.outputs:
             if made_by.setdefault(index, node.index) != node.index and index != ABSENT:
                 raise BrokenBuffer(f"tensor {index} is computed by nodes {made_by[index]} and {node.index}")
+    scales = [len(tensor.scales) for tensor in graph.tensors]
+    looked_at = sum(scales[i] for node in graph.nodes for i in node.inputs + node.outputs if i != ABSENT)
+    if looked_at > MAX_ELEMENTS:
+        raise BrokenBuffer(f"the operands of all nodes together have {looked_at} scales, not {MAX_ELEMENTS}")
     for node in graph.nodes:
         for index in node.inputs:
             if index != ABSENT and made_by.get(index, ABSENT) >= node.index:

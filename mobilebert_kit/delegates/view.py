@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from mobilebert_kit.delegates.tflite_file import ABSENT, Node, Tensor
 
 QUANTIZED_8 = ("uint8", "int8")
+MAX_PARAMETERS = 1_024  # elements of a constant that says what an op does: axes, sizes, paddings
 
 
 class OperandMissing(LookupError):
@@ -47,7 +49,10 @@ class View:
         return self.node.options[name]
 
     def constant(self, name: str) -> np.ndarray:
+        """The values of an operand that says what the op does: few, `shape` and `dtype` of the tensor."""
         tensor = self.operand(name)
+        if prod(tensor.shape) > MAX_PARAMETERS:
+            raise OperandMissing(f"{name} has {prod(tensor.shape)} elements, not {MAX_PARAMETERS} or fewer")
         try:
             return tensor.data()
         except ValueError as error:

@@ -79,7 +79,7 @@ def _halves(graph: Subgraph, unpacking: Mapping[int, Node]) -> frozenset[int]:
 def _judge(node: Node, tensors: Sequence[Tensor], halves: frozenset[int]) -> Verdict:
     rules = RULES.get(node.op)
     if rules is None:
-        name = f"{node.op} {node.custom_code}".strip()
+        name = f"{node.op} {node.custom_code!r}" if node.op == "CUSTOM" else node.op
         unknown = without_rules(node, NOT_COVERED)
         if node.op == "CUSTOM" and node.custom_code in CUSTOM_NOT_COVERED:
             unknown = f"Unknown: no rule of this checker covers {name}."

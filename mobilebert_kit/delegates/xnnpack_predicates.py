@@ -17,6 +17,8 @@ from mobilebert_kit.delegates.xnnpack_layout_predicates import LAYOUT_PREDICATES
 _ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255), "int32": (0, 0)}
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 SAME, VALID = 0, 1  # enum Padding
+# A product of scales that float32 cannot hold becomes infinite, and fits no range.
+_QUIETLY = np.errstate(all="ignore")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ def _normal(scale: float) -> bool:
 def _ratio(*names: str) -> Callable[[View], np.float32 | None]:
     """The product of the operands' scales over the last one's; None where they are not 8-bit of one type."""
 
+    @_QUIETLY
     def compute(view: View) -> np.float32 | None:
         tensors = [view.operand(name) for name in names]
         if tensors[0].dtype not in QUANTIZED_8 or len({tensor.dtype for tensor in tensors}) > 1:
@@ -59,6 +62,7 @@ def _ratio_in(least: float, below: float, *names: str, up_to: bool = False) -> C
     return test
 
 
+@_QUIETLY
 def _leaky_slope_fits(view: View) -> bool:
     positive = _ratio("in0", "out0")(view)
     if positive is None:
@@ -201,6 +205,7 @@ def _zero_point_is_zero(weights: str) -> Callable[[View], bool]:
 def _requantization_fits(given: str, weights: str) -> Callable[[View], bool]:
     """Input scale x weight scale / output scale below 256, in every channel."""
 
+    @_QUIETLY
     def test(view: View) -> bool:
         tensors = view.operand(given), view.operand(weights), view.operand("out0")
         if any(tensor.dtype not in QUANTIZED_8 for tensor in tensors) or not tensors[2].scale:
