@@ -176,7 +176,7 @@ def test_custom_newer_and_malformed_ops(tmp_path: Path) -> None:
     for code in sorted(CUSTOM_NOT_COVERED):
         assert check_one(tmp_path, one_op("CUSTOM", [F32], [F32], custom_code=code)).accepted is None
     node = check_one(tmp_path, one_op("CUSTOM", [F32], [F32], custom_code="FlexErf"))
-    assert node.accepted is False and node.reasons == ("XNNPACK has no CUSTOM FlexErf",)
+    assert node.accepted is False and node.reasons == ("XNNPACK has no CUSTOM 'FlexErf'",)
     for graph, says in (
         (one_op("ADD", [F32, F32], [F32], code=999), "op code 999 is newer"),
         (one_op("ADD", [F32, None], [F32]), "no operand in1"),

@@ -46,7 +46,10 @@ FIXES: Mapping[str, Mapping[str, str]] = {
     },
     "nnapi": {
         "BATCH_MATMUL": _ONE_FULLY_CONNECTED_A_HEAD,
-        "FULLY_CONNECTED": "CpuLowering.dense (--target nnapi): a dense layer as CONV_2D 1x1",
+        "FULLY_CONNECTED": (
+            "--target nnapi, from API 30 on: a dense layer as CONV_2D 1x1 (CpuLowering.dense), per-tensor "
+            "FULLY_CONNECTED only for products of activations (NnapiLowering.scores and .context)"
+        ),
     },
     "xnnpack": {
         **dict.fromkeys(
