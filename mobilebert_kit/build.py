@@ -43,6 +43,7 @@ from mobilebert_kit.quantize.half_precision import (
 )
 from mobilebert_kit.quantize.mask import clamp_mask
 from mobilebert_kit.quantize.recipes import W16_A32
+from mobilebert_kit.quantize.trained_ranges import RangeCounts, TrainedRanges, count_ranges, trained_ranges
 from mobilebert_kit.runtime.scoring import Score, run_windows, score_logits
 from mobilebert_kit.squad.answers import extract_answers
 from mobilebert_kit.targets import FLOAT, Target
@@ -96,7 +97,9 @@ def export(request: Request) -> Summary:
                     half = builder.half_precision(target, Path(scratch), float_logits)
                     _check_half_drop(target, float_score, half, request.max_f1_drop)
                 size = built.file.stat().st_size
-                results.append(Result(target, built.file, built.mask_value, score, report, size, half))
+                results.append(
+                    Result(target, built.file, built.mask_value, score, report, size, half, built.ranges)
+                )
         shutil.copyfile(inputs.vocab, folder / "vocab.txt")
         if request.keep_saved_model:
             steps.next("SavedModel")
@@ -107,10 +110,11 @@ def export(request: Request) -> Summary:
 
 @dataclass(frozen=True)
 class Built:
-    """A .tflite file, and the mask value that went into it."""
+    """A .tflite file, and what went into it: the mask value, and where its ranges come from."""
 
     file: Path
     mask_value: float
+    ranges: RangeCounts | None = None
 
 
 class Builder:
@@ -122,23 +126,30 @@ class Builder:
         self._half: dict[str, HalfPrecision] = {}
 
     def write(self, target: Target, folder: Path) -> Built:
-        """Calibrates where the recipe needs it, and converts."""
+        """Calibrates what the recipe needs and training left open, and converts."""
         recipe, config = target.recipe, self.inputs.config
         mask_value, observe = config.mask_value, unobserved
+        tensors, steps, counts = self.inputs.checkpoint.tensors, None, None
         if recipe.quantize_activations:
+            trained = self._trained
             if config.mask_semantics == "additive" and recipe.quantizes("mask/fill"):
                 self._steps.next(f"{target.name}: mask")
                 mask_value = self._clamped_mask
             self._steps.next(f"{target.name}: calibrating")
             windows = self._steps.each(self.inputs.calibration_arrays, "windows")
-            ranges = calibrate(partial(self._module, target, self._captured_weights, mask_value), windows)
+            steps = trained.kernel_steps
+            captured = {**self._captured_weights, **_constants(trained.tensors)}
+            build = partial(self._module, target, captured, mask_value, kernel_steps=steps)
+            ranges = calibrate(build, windows, known=trained.known_to(recipe), bounds=recipe.bounds)
+            counts = count_ranges(recipe, trained, ranges)
             observe = fake_quantize(recipe.quantizes, recipe.bounds, ranges)
+            tensors = {**tensors, **trained.tensors}
         if target is not FLOAT:
             self._steps.next(f"{target.name}: converting")
         file = folder / target.file_for(self.inputs.request.sequence_length)
-        tensors = self.inputs.checkpoint.tensors
-        file.write_bytes(convert(self._module(target, tensors, mask_value, observe), recipe))
-        return Built(file, mask_value)
+        module = self._module(target, tensors, mask_value, observe, steps)
+        file.write_bytes(convert(module, recipe))
+        return Built(file, mask_value, counts)
 
     def run(self, file: Path) -> Logits:
         """A file's logits on the evaluation's windows."""
@@ -192,7 +203,12 @@ class Builder:
     @cached_property
     def _captured_weights(self) -> dict[str, tf.Tensor]:
         """For functions that are run: arrays would be embedded in each, a dozen copies of them all told."""
-        return {name: tf.constant(tensor) for name, tensor in self.inputs.checkpoint.tensors.items()}
+        return _constants(self.inputs.checkpoint.tensors)
+
+    @cached_property
+    def _trained(self) -> TrainedRanges:
+        checkpoint = self.inputs.checkpoint
+        return trained_ranges(self.inputs.config, checkpoint.tensors, checkpoint.ranges)
 
     def _module(
         self,
@@ -200,6 +216,7 @@ class Builder:
         weights: Mapping[str, tf.Tensor],
         mask_value: float | tf.Variable,
         observe: Observe = unobserved,
+        kernel_steps: Mapping[str, np.ndarray] | None = None,
     ) -> tf.Module:
         return serving_module(
             self.inputs.config,
@@ -209,6 +226,7 @@ class Builder:
             sequence_length=self.inputs.request.sequence_length,
             observe=observe,
             mask_value=mask_value,
+            kernel_steps=kernel_steps,
         )
 
     @cached_property
@@ -227,6 +245,10 @@ class Builder:
             answer,
             self.inputs.config.mask_value,
         )
+
+
+def _constants(tensors: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
+    return {name: tf.constant(tensor) for name, tensor in tensors.items()}
 
 
 class _Steps:
@@ -271,7 +293,7 @@ def _write_saved_model(folder: Path, inputs: Inputs) -> None:
     write_saved_model(
         folder,
         inputs.config,
-        inputs.checkpoint.tensors,
+        inputs.checkpoint,
         contract=inputs.contract,
         sequence_length=inputs.request.sequence_length,
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mobilebert_kit.checkpoints import Checkpoint, load_checkpoint, prove_complete
+from mobilebert_kit.checkpoints import Checkpoint, load_checkpoint, prove_complete, prove_ranges
 from mobilebert_kit.contract import Contract
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.models.config import MobileBertConfig, resolve_config
@@ -91,6 +91,7 @@ class Inputs:
     def validate(self) -> None:
         """Reads everything that a later step needs, so that a bad input is told before the long work."""
         prove_complete(self.checkpoint.tensors, self.config.variable_shapes())
+        prove_ranges(self.checkpoint.ranges)
         # A window holds the longest question, [CLS], two [SEP] and one token of the context at least.
         least, most = MAX_QUERY_LENGTH + 4, self.config.max_position_embeddings
         if not least <= self.request.sequence_length <= most:

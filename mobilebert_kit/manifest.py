@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 import tensorflow as tf
 
 from mobilebert_kit import __version__
+from mobilebert_kit.checkpoints import content_digest
 from mobilebert_kit.delegates.report import Report
 from mobilebert_kit.inputs import Inputs
 from mobilebert_kit.quantize.half_precision import HalfPrecision
+from mobilebert_kit.quantize.trained_ranges import RangeCounts
 from mobilebert_kit.runtime.scoring import Score
 from mobilebert_kit.targets import Target
 
@@ -23,7 +25,7 @@ SCHEMA_VERSION = 1
 @dataclass(frozen=True)
 class Result:
     """One target, built. `score`, and `report`, its delegate's verdict, are of its file; `half` is of a
-    simulation, where a GPU is to run it."""
+    simulation, where a GPU is to run it; `ranges`, where activations are int8."""
 
     target: Target
     file: Path
@@ -32,6 +34,7 @@ class Result:
     report: Report
     file_bytes: int
     half: HalfPrecision | None = None
+    ranges: RangeCounts | None = None
 
 
 def make_manifest(
@@ -52,7 +55,8 @@ def make_manifest(
             "sha256_of_tensors": checkpoint.digest,
             "config": inputs.config.to_dict(),
             "parameters": inputs.config.parameter_count,
-            "quantized_training_ranges": list(checkpoint.quant_range_names),
+            "quantized_training_ranges": list(checkpoint.range_variables),
+            "sha256_of_ranges": content_digest(checkpoint.range_variables) if checkpoint.quantized else None,
             "unused_variables": list(checkpoint.unused_names),
         },
         "contract": {
@@ -89,6 +93,7 @@ def _describe(result: Result, float_score: Score) -> dict[str, Any]:
         "mask_value": result.mask_value,
         **_scores(result.score),
         "f1_drop": _drop(float_score, result.score),
+        **({} if result.ranges is None else {"ranges": asdict(result.ranges)}),
         **({} if result.half is None else _describe_half(result.half, float_score)),
     }
 

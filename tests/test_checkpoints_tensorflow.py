@@ -80,12 +80,28 @@ def test_other_float_types(tmp_path, tensors, dtype):
 
 
 def test_quantized(tmp_path, tensors):
-    ranges = {name: np.float32(6) for name in quant_ranges(2, 3)}
+    ranges = {name: np.float32(number) for number, name in enumerate(sorted(quant_ranges(2, 3)))}
     write_tensorflow(tmp_path / "q", tensors | ranges | STEP)
     checkpoint = load_checkpoint(tmp_path / "q")
     assert checkpoint.quantized
-    assert set(checkpoint.quant_range_names) == set(ranges)
+    assert same(checkpoint.range_variables, ranges)
+    assert len(checkpoint.ranges) == len(ranges) / 2
+    for name, (low, high) in checkpoint.ranges.items():
+        assert (low, high) == (ranges[f"{name}/min"], ranges[f"{name}/max"])
     assert same(checkpoint.tensors, tensors)
+    assert (checkpoint.step, checkpoint.digest) == (7, content_digest(tensors))
+
+
+def test_kernel_ranges_by_output(tmp_path, tensors):
+    kernel = "bert/encoder/layer_1/intermediate/dense/"
+    names = {f"{kernel}MobileBertWeightFakeQuantWithMinMaxVars/{end}" for end in ("min", "max")}
+    size = tensors[f"{kernel}kernel"].shape[1]
+    ranges = {
+        name: np.arange(size, dtype=np.float32) if name in names else np.float32(1)
+        for name in quant_ranges(2, 3)
+    }
+    write_tensorflow(tmp_path / "q", tensors | ranges)
+    assert same(load_checkpoint(tmp_path / "q").range_variables, ranges)
 
 
 def test_all_published_names(tmp_path, shared):
@@ -98,10 +114,12 @@ def test_all_published_names(tmp_path, shared):
     written["global_step"] = np.int64(0)
     write_tensorflow(tmp_path / "model.ckpt", written)
     checkpoint = load_checkpoint(tmp_path / "model.ckpt")
-    weights = {n: v for n, v in written.items() if "FakeQuant" not in n and n != "global_step"}
-    assert len(written) == 4282 and len(weights) == 1113
+    ranges = {n: v for n, v in written.items() if "FakeQuant" in n}
+    weights = {n: v for n, v in written.items() if n not in ranges and n != "global_step"}
+    assert (len(written), len(weights), len(ranges)) == (4282, 1113, 3168)
     assert same(checkpoint.tensors, weights)
-    assert len(checkpoint.quant_range_names) == 3168
+    assert same(checkpoint.range_variables, ranges)
+    assert checkpoint.step == 0
 
 
 @pytest.mark.parametrize(("kind", "size"), [("float", 98331656 + 8), ("quant", 98331656 + 8 + 3168 * 4)])
@@ -121,6 +139,7 @@ def without(tensors: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
 
 
 ONE = np.ones(3, np.float32)
+DENSE = "bert/encoder/layer_0/intermediate/dense"
 OTHER_MODELS = {
     "pre-trained": (
         lambda t: (
@@ -165,7 +184,19 @@ OTHER_MODELS = {
     ),
     "ranges per channel": (
         lambda t: t | {name: np.zeros(2, np.float32) for name in quant_ranges(2, 3)},
-        "232 not scalar",
+        r"232 not scalar:\s+.*/attention/output/FakeLayerNorm/.*max: \[2\]\n",
+    ),
+    "ranges per channel of another size": (
+        lambda t: (
+            t
+            | {name: np.float32(0) for name in quant_ranges(2, 3)}
+            | {f"{DENSE}/MobileBertWeightFakeQuantWithMinMaxVars/max": np.zeros(5, np.float32)}
+        ),
+        rf"1 not scalar:\s+{DENSE}/.*max: \[5\], expected \[\] or \[20\]",
+    ),
+    "integer ranges": (
+        lambda t: t | {name: np.int32(0) for name in quant_ranges(2, 3)},
+        "/min: int32",
     ),
 }
 

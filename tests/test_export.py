@@ -210,7 +210,7 @@ def test_quantized_training_brings_relu6_its_mask_and_its_clip(exported: Path, t
     --config."""
     from mobilebert_kit.build import export
 
-    ranges = {name: np.float32(6) for name in quant_ranges(2, 3)}
+    ranges = {name: np.float32(6 if name.endswith("/max") else -6) for name in quant_ranges(2, 3)}
     write_tensorflow(tmp_path / "checkpoint" / "model.ckpt", small_export.weights() | ranges)
     write_vocab(tmp_path / "checkpoint")
     config = {**small_export.CONFIG.to_dict(), "hidden_act": "relu6"}

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from mobilebert_kit.checkpoints.huggingface import read_huggingface
-from mobilebert_kit.checkpoints.integrity import content_digest, prove_complete
+from mobilebert_kit.checkpoints.integrity import content_digest, prove_complete, prove_ranges
 from mobilebert_kit.checkpoints.locate import locate
 from mobilebert_kit.checkpoints.saved_model_graph import graph_hints
 from mobilebert_kit.checkpoints.tensorflow_format import read_variables
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.json_files import read_json_object
 
-__all__ = ["Checkpoint", "content_digest", "load_checkpoint", "prove_complete"]
+__all__ = ["Checkpoint", "content_digest", "load_checkpoint", "prove_complete", "prove_ranges"]
 
 # A published TensorFlow checkpoint has no configuration beside it; people put one there under these names.
 CONFIG_NAMES = ("config.json", "mobilebert_config.json", "bert_config.json")
@@ -39,25 +39,39 @@ class Checkpoint:
         settings: the configuration beside it as it is, or None.
         format: "tf1", "saved_model" or "huggingface".
         digest: `content_digest` of the tensors: the same for the same weights in any format.
-        quant_range_names: min/max variables of quantized training; they are named here, not read.
+        ranges: of quantized training: a quantizer's published name, without /min and /max -> (min, max), two
+            float32 arrays. Scalars; a kernel's may be [outputs], from a training with per-channel weights.
+            Empty for other checkpoints. Not yet proven sane: see `prove_ranges`.
         vocab_path: the vocab.txt beside it, or None.
         hints: what a SavedModel's graph says of `mask_semantics` and `hidden_act`, as far as it does.
         unused_names: training-only variables and other heads that the checkpoint also holds.
+        step: the training step that it was saved at, where it says so in global_step.
     """
 
     tensors: dict[str, np.ndarray]
     settings: dict[str, Any] | None
     format: str
     digest: str
-    quant_range_names: tuple[str, ...] = ()
+    ranges: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     vocab_path: Path | None = None
     hints: Mapping[str, str] = field(default_factory=dict)
     unused_names: tuple[str, ...] = ()
+    step: int | None = None
 
     @property
     def quantized(self) -> bool:
         """Whether it was trained with fake quantization, in the published way."""
-        return bool(self.quant_range_names)
+        return bool(self.ranges)
+
+    @property
+    def range_variables(self) -> dict[str, np.ndarray]:
+        """The min and max variables of `ranges`, by their published names."""
+        ends = ("min", "max")
+        return {
+            f"{scope}/{end}": value
+            for scope, pair in self.ranges.items()
+            for end, value in zip(ends, pair, strict=True)
+        }
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -92,10 +106,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             read_json_object(config, "a model configuration") if config else None,
             place.format,
             content_digest(variables.tensors),
-            variables.quant_range_names,
+            variables.ranges,
             vocab_path,
             graph_hints(place.graph) if place.graph else {},
             variables.unused_names,
+            variables.step,
         )
     except OSError as error:
         raise InputError(

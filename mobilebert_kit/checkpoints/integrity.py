@@ -1,4 +1,5 @@
-"""Is a checkpoint the model's, whole and finite; and a digest of what it says, whatever file it came in."""
+"""Is a checkpoint the model's, whole and finite, and are its ranges ranges; and a digest of what it says,
+whatever file it came in."""
 
 from __future__ import annotations
 
@@ -7,9 +8,12 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from mobilebert_kit.checkpoints.names import quantized_kernel
 from mobilebert_kit.errors import InputError
 
 LISTED = 10
+# Of the larger end. Training computes one end from the other in float32; other tools may round a little.
+ASYMMETRY = 1e-5
 
 
 def listing(names: Iterable[str]) -> str:
@@ -51,6 +55,36 @@ def prove_complete(
         raise InputError(
             f"Expected {len(expected_shapes)} finite tensors of this MobileBERT in {source}, got:{found}\n"
             "Use the checkpoint that this configuration describes, or give the right one with --config."
+        )
+
+
+def prove_ranges(
+    ranges: Mapping[str, tuple[np.ndarray, np.ndarray]], *, source: str = "the checkpoint"
+) -> None:
+    """Proves that each quantizer's range is finite and holds zero, and that a kernel's is symmetric.
+
+    Training extends every range to zero. A kernel's has its zero in the middle (contrib's LastValueQuantize
+    with symmetric=True), and so has every int8 kernel in a .tflite.
+
+    Raises:
+        InputError: lists the ranges that are not so (ten of each at most).
+    """
+    not_finite, without_zero, asymmetric = [], [], []
+    for name, (low, high) in ranges.items():
+        line = f"{name}: {np.min(low):g} to {np.max(high):g}"
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            not_finite.append(line)
+        elif (low > 0).any() or (high < 0).any():
+            without_zero.append(line)
+        elif quantized_kernel(name) and (np.abs(low + high) > ASYMMETRY * np.maximum(-low, high)).any():
+            asymmetric.append(line)
+    kinds = {"not finite": not_finite, "without zero": without_zero, "of kernels, not symmetric": asymmetric}
+    if any(kinds.values()):
+        found = "".join(f"\n  {len(found)} {kind}:{listing(found)}" for kind, found in kinds.items() if found)
+        raise InputError(
+            f"Expected {len(ranges)} ranges of quantized training in {source}, each from below or at zero to "
+            f"above or at it, those of kernels symmetric, got:{found}\nThe checkpoint is damaged, or was "
+            "trained with other quantizers."
         )
 
 

@@ -102,7 +102,8 @@ OPTIMIZER_SLOTS = ("adam_m", "adam_v", "lamb_m", "lamb_v", "Adam", "Adam_1", "LA
 # Quantizers of one layer (google-research/mobilebert, modeling.py with use_quantized_training): scope ->
 # how many activation and how many weight quantizers it has. 15 dense x 2 + 8 NoNorm x 4 + 4 = 66 when there
 # are 4 feed-forward networks, each with a `min` and a `max`.
-_ACT, _WEIGHT = "MobileBertActFakeQuantWithMinMaxVars", "MobileBertWeightFakeQuantWithMinMaxVars"
+ACTIVATION_QUANTIZER = "MobileBertActFakeQuantWithMinMaxVars"
+WEIGHT_QUANTIZER = "MobileBertWeightFakeQuantWithMinMaxVars"
 QUANTIZERS: tuple[tuple[str, int, int], ...] = (
     ("attention/self", 4, 0),  # QK^T, scaled and masked, mask added, context
     *((f"attention/self/{x}", 1, 1) for x in ("query", "key", "value")),
@@ -112,7 +113,7 @@ QUANTIZERS: tuple[tuple[str, int, int], ...] = (
     *((scope, 1, 0) for _, scope in _BLOCKS),  # NoNorm's input
     *((f"{scope}/FakeLayerNorm", 3, 0) for _, scope in _BLOCKS),  # beta, gamma, input * gamma
 )
-_RANGE = re.compile(f"(.+)/({_ACT}|{_WEIGHT})(_[0-9]+)?/(min|max)")
+_RANGE = re.compile(f"(.+)/({ACTIVATION_QUANTIZER}|{WEIGHT_QUANTIZER})(_[0-9]+)?/(min|max)")
 _NUMBER = r"(0|[1-9][0-9]{0,3})"
 
 
@@ -151,16 +152,28 @@ def is_optimizer_slot(name: str, all_names: Iterable[str]) -> bool:
     return slot in OPTIMIZER_SLOTS and base in all_names
 
 
+def quantized_kernel(quantizer: str) -> str | None:
+    """The kernel that a weight quantizer rounds; None for an activation's quantizer."""
+    scope, _, kind = quantizer.rpartition("/")
+    return f"{scope}/kernel" if kind == WEIGHT_QUANTIZER else None
+
+
 def quant_ranges(layers: int, feedforward_networks: int) -> set[str]:
     """The 2 x 66 x layers (for 4 feed-forward networks) range names that a quantized checkpoint must have."""
+    return {f"{name}/{end}" for name in quantizers(layers, feedforward_networks) for end in ("min", "max")}
+
+
+def quantizers(layers: int, feedforward_networks: int) -> set[str]:
+    """The names of all quantizers, without /min and /max: 66 x layers for 4 feed-forward networks."""
     names = set()
     for template, activations, weights in QUANTIZERS:
         extra = range(feedforward_networks - 1) if "{ffn}" in template else range(1)
         for layer in range(layers):
             for ffn in extra:
                 scope = (LAYER + template).format(layer=layer, ffn=ffn)
-                kinds = [_ACT + (f"_{i}" if i else "") for i in range(activations)] + [_WEIGHT] * weights
-                names.update(f"{scope}/{kind}/{end}" for kind in kinds for end in ("min", "max"))
+                numbers = [f"_{i}" if i else "" for i in range(activations)]
+                kinds = [ACTIVATION_QUANTIZER + number for number in numbers] + [WEIGHT_QUANTIZER] * weights
+                names.update(f"{scope}/{kind}" for kind in kinds)
     return names
 
 

@@ -13,18 +13,23 @@ from mobilebert_kit.checkpoints import names
 from mobilebert_kit.checkpoints.integrity import listing
 from mobilebert_kit.errors import InputError
 
+Ranges = dict[str, tuple[np.ndarray, np.ndarray]]
+STEP = "global_step"
+
 
 @dataclass(frozen=True)
 class TensorflowVariables:
-    """`tensors`: canonical name -> float32 array; the other names of the file by what they are."""
+    """`tensors`: canonical name -> float32 array. `ranges`: of quantized training, see `Checkpoint`. `step`:
+    the value of global_step, which is also among `unused_names`; None where there is none."""
 
     tensors: dict[str, np.ndarray]
-    quant_range_names: tuple[str, ...]
+    ranges: Ranges
     unused_names: tuple[str, ...]
+    step: int | None = None
 
 
 def read_variables(prefix: Path) -> TensorflowVariables:
-    """Reads the float weights of a fine-tuned MobileBERT.
+    """Reads the float weights of a fine-tuned MobileBERT, and the ranges of its quantized training.
 
     Args:
         prefix: `<prefix>.index` and `<prefix>.data-?????-of-?????` exist.
@@ -53,9 +58,10 @@ def read_variables(prefix: Path) -> TensorflowVariables:
             "Copy it again from its source."
         ) from error
     weights, ranges, unused = classify(shapes, source=f"{prefix}.index")
-    wrong = [f"{name}: {dtypes[name].name}" for name in weights if not dtypes[name].is_floating]
+    wrong = [f"{name}: {dtypes[name].name}" for name in (*weights, *ranges) if not dtypes[name].is_floating]
     if wrong:
         raise InputError(f"Expected floating-point weights in {prefix}.index, got:{listing(wrong)}")
+    steps = [STEP] if shapes.get(STEP) == () and dtypes[STEP].is_integer else []
     needed = sum((dtypes[name].size or 0) * math.prod(shapes[name]) for name in shapes)
     if needed > data_bytes:
         raise InputError(
@@ -64,14 +70,20 @@ def read_variables(prefix: Path) -> TensorflowVariables:
         )
     try:
         with np.errstate(over="ignore"):  # a double out of float's range becomes inf, which is reported later
-            tensors = {n: np.asarray(reader.get_tensor(n)).astype(np.float32, copy=False) for n in weights}
+            values = {name: np.asarray(reader.get_tensor(name)) for name in (*weights, *ranges, *steps)}
+            floats = {name: values[name].astype(np.float32, copy=False) for name in (*weights, *ranges)}
     except damaged as error:
         raise InputError(
-            f"Expected the values of {len(weights)} variables, got a truncated or damaged file: "
-            f"{prefix}.data-* "
-            f"({error}). Copy it again from its source."
+            f"Expected the values of {len(weights) + len(ranges)} variables, got a truncated or damaged "
+            f"file: {prefix}.data-* ({error}). Copy it again from its source."
         ) from error
-    return TensorflowVariables(tensors, ranges, unused)
+    scopes = [name.removesuffix("/min") for name in ranges if name.endswith("/min")]
+    return TensorflowVariables(
+        {name: floats[name] for name in weights},
+        {scope: (floats[f"{scope}/min"], floats[f"{scope}/max"]) for scope in scopes},
+        unused,
+        int(values[STEP]) if steps else None,
+    )
 
 
 def classify(
@@ -128,8 +140,14 @@ def _prove_ranges(
 ) -> None:
     expected = names.quant_ranges(*names.depth(weights))
     missing, extra = sorted(expected - set(ranges)), sorted(set(ranges) - expected)
-    misshapen = [f"{name}: {list(shapes[name])}" for name in ranges if shapes[name] != ()]
-    kinds = {"missing": missing, "extra": extra, "not scalar": misshapen}
+    misshapen = []
+    for name in set(ranges) - set(extra):
+        # A kernel's may have one for each of its outputs: the kit's own training offers that.
+        kernel = shapes.get(names.quantized_kernel(name.rpartition("/")[0]) or "", ())
+        if shapes[name] not in {(), kernel[-1:]}:
+            found = f"{name}: {list(shapes[name])}"
+            misshapen.append(f"{found}, expected [] or {list(kernel[-1:])}" if kernel else found)
+    kinds = {"missing": missing, "extra": extra, "not scalar": sorted(misshapen)}
     if any(kinds.values()):
         found = "".join(f"\n  {len(found)} {kind}:{listing(found)}" for kind, found in kinds.items() if found)
         raise InputError(

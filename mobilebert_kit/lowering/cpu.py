@@ -4,8 +4,10 @@ Activations are [1, 1, S, C], a dense layer is a 1x1 CONV_2D: on XNNPACK as fast
 the only form of a dense layer whose per-channel int8 weights every delegate takes.
 
 Every tensor that may be quantized passes through `observe(tensor, point)`, where `point` names it: identity
-in the float model, a recorder while calibrating, a fake-quant in a quantized one. Claims of exactness are
-against the published formula in float32: EXACT (same bits), ULP (float rounding only).
+in the float model, a recorder while calibrating, a fake-quant in a quantized one. A kernel whose grid
+quantized training chose brings its `kernel_steps`: what is folded into the kernel is folded into its steps
+too, so that the same integers are stored. Claims of exactness are against the published formula in float32:
+EXACT (same bits), ULP (float rounding only).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ class CpuLowering:
     """Primitives over `weights` (canonical name -> array or tf.Variable) for one sequence length.
 
     `mask_value` is what a masked score gets: the published -10000 or -6, or the clamped one of a recipe.
+    `kernel_steps`: kernel's name -> float32 [outputs], the distance of neighbours on its 8-bit grid. A kernel
+    without is left to the converter, whose grid ends at the largest value of each output.
     """
 
     def __init__(
@@ -40,11 +45,13 @@ class CpuLowering:
         *,
         observe: Observe = unobserved,
         mask_value: float | tf.Tensor | None = None,
+        kernel_steps: Mapping[str, np.ndarray] | None = None,
     ):
         self.config = config
         self.weights = weights
         self.observe = observe
         self.mask_value = config.mask_value if mask_value is None else mask_value
+        self.kernel_steps = kernel_steps or {}
 
     # Embeddings
 
@@ -66,7 +73,7 @@ class CpuLowering:
         """
         kernel = self.weights[f"{dense}/kernel"]
         taps = tf.reshape(kernel, [3, kernel.shape[0] // 3, kernel.shape[1]])[::-1]
-        return self._no_norm(x, taps, self.weights[f"{dense}/bias"], norm, residual)
+        return self._no_norm(x, taps, dense, norm, residual)
 
     # Dense layers
 
@@ -75,7 +82,8 @@ class CpuLowering:
     ) -> tf.Tensor:
         """activation((x @ kernel + bias) * scale), x [1, 1, S, in] -> [1, 1, S, out]. ULP (folded scale)."""
         x = self.observe(x, f"{name}/input")
-        y = convolve(x, self.weights[f"{name}/kernel"][None] * scale, self.weights[f"{name}/bias"] * scale)
+        kernel, bias = self.weights[f"{name}/kernel"][None] * scale, self.weights[f"{name}/bias"] * scale
+        y = convolve(x, kernel, bias, self._steps(name, scale))
         return self.observe(ACTIVATIONS[activation](y), name)
 
     def dense_no_norm(self, x: tf.Tensor, dense: str, norm: str, *, residual: tf.Tensor | None) -> tf.Tensor:
@@ -85,21 +93,32 @@ class CpuLowering:
         after:  CONV_2D (kernel * gamma, bias * gamma + beta), ADD (MUL residual, gamma)
         """
         x = self.observe(x, f"{dense}/input")
-        return self._no_norm(
-            x, self.weights[f"{dense}/kernel"][None], self.weights[f"{dense}/bias"], norm, residual
-        )
+        return self._no_norm(x, self.weights[f"{dense}/kernel"][None], dense, norm, residual)
 
     def _no_norm(
-        self, x: tf.Tensor, taps: tf.Tensor, bias: tf.Tensor, norm: str, residual: tf.Tensor | None
+        self, x: tf.Tensor, taps: tf.Tensor, dense: str, norm: str, residual: tf.Tensor | None
     ) -> tf.Tensor:
         gamma, beta = self.weights[f"{norm}/gamma"], self.weights[f"{norm}/beta"]
-        y = convolve(x, taps * gamma, bias * gamma + beta)
+        bias, steps = self.weights[f"{dense}/bias"], self._steps(dense, gamma)
+        y = convolve(x, taps * gamma, bias * gamma + beta, steps)
         if residual is None:
             return self.observe(y, norm)
         return self.observe(
             self.observe(y, f"{norm}/dense") + self.observe(self.scaled(residual, gamma), f"{norm}/residual"),
             norm,
         )
+
+    def _steps(self, dense: str, factor: float | np.ndarray) -> np.ndarray | None:
+        """The steps of the kernel times `factor` (a number, or one an output); None where it has no grid.
+
+        An output times zero is zero on every grid; that of the kernel keeps the bias, whose step is the
+        kernel's times the input's, as fine as elsewhere.
+        """
+        steps = self.kernel_steps.get(f"{dense}/kernel")
+        if steps is None:
+            return None
+        magnitude = np.abs(np.asarray(factor))
+        return (steps * np.where(magnitude == 0, 1, magnitude)).astype(np.float32)
 
     def scaled(self, x: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
         """x [1, 1, S, C] times gamma [C]. EXACT."""
@@ -165,6 +184,15 @@ class CpuLowering:
         return tf.split(y, 2, axis=3)
 
 
-def convolve(x: tf.Tensor, taps: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """x [1, 1, S, in], taps [width, in, out], bias [out] -> [1, 1, S, out]; zeros beyond both ends."""
-    return tf.nn.bias_add(tf.nn.conv2d(x, taps[None], strides=1, padding="SAME"), bias)
+def convolve(x: tf.Tensor, taps: tf.Tensor, bias: tf.Tensor, steps: np.ndarray | None = None) -> tf.Tensor:
+    """x [1, 1, S, in], taps [width, in, out], bias [out] -> [1, 1, S, out]; zeros beyond both ends.
+
+    With `steps` [out] the taps are rounded to multiples of them, from -127 to 127, and stored as such.
+    """
+    kernel = taps[None]
+    if steps is not None:
+        # On the kernel as the convolution takes it: the converter moves no grid through a change of shape.
+        kernel = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            kernel, -127 * steps, 127 * steps, num_bits=8, narrow_range=True
+        )
+    return tf.nn.bias_add(tf.nn.conv2d(x, kernel, strides=1, padding="SAME"), bias)

@@ -13,6 +13,7 @@ All of it is EXACT but for the order in which a matrix product is summed.
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from mobilebert_kit.lowering.cpu import CpuLowering, convolve
@@ -26,9 +27,14 @@ class NnapiLowering(CpuLowering):
     def heads(self, x: tf.Tensor, name: str, count: int, *, scale: float = 1.0) -> Heads:
         kernels = tf.split(self.weights[f"{name}/kernel"] * scale, count, axis=1)
         biases = tf.split(self.weights[f"{name}/bias"] * scale, count)
+        steps = self._steps(name, scale)
+        steps = [None] * count if steps is None else np.split(steps, count)
+        heads = zip(kernels, biases, steps, strict=True)
         return [
-            tf.reshape(self.observe(convolve(x, kernel[None], bias), f"{name}/head_{i}"), [x.shape[2], -1])
-            for i, (kernel, bias) in enumerate(zip(kernels, biases, strict=True))
+            tf.reshape(
+                self.observe(convolve(x, kernel[None], bias, step), f"{name}/head_{i}"), [x.shape[2], -1]
+            )
+            for i, (kernel, bias, step) in enumerate(heads)
         ]
 
     def scores(self, query: Heads, key: Heads, scope: str) -> Heads:

@@ -1,4 +1,7 @@
-"""A SavedModel in the published layout: the variables carry their canonical names."""
+"""A SavedModel in the published layout: the variables carry their canonical names.
+
+That of a quantized checkpoint computes as its training did, with the ranges among the variables.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from mobilebert_kit.checkpoints import Checkpoint
 from mobilebert_kit.contract import SIGNATURE_KEY, Contract
 from mobilebert_kit.lowering.cpu import CpuLowering
+from mobilebert_kit.lowering.fake_quantized import FakeQuantizedLowering
 from mobilebert_kit.models.config import MobileBertConfig
 from mobilebert_kit.models.mobilebert import question_answering
 
@@ -17,7 +22,7 @@ from mobilebert_kit.models.mobilebert import question_answering
 def write_saved_model(
     folder: Path,
     config: MobileBertConfig,
-    tensors: Mapping[str, np.ndarray],
+    checkpoint: Checkpoint,
     *,
     contract: Contract,
     sequence_length: int,
@@ -29,20 +34,27 @@ def write_saved_model(
     """
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
-        weights = {
-            name: v1.get_variable(name, shape=value.shape, dtype=tf.float32, use_resource=True)
-            for name, value in tensors.items()
+        values = {**checkpoint.tensors, **checkpoint.range_variables}
+        if checkpoint.quantized and checkpoint.step is not None:
+            values["global_step"] = np.int64(checkpoint.step)
+        variables = {
+            name: v1.get_variable(name, shape=value.shape, dtype=value.dtype, use_resource=True)
+            for name, value in values.items()
         }
+        ops = CpuLowering(config, variables)
+        if checkpoint.quantized:
+            pairs = {name: (variables[f"{name}/min"], variables[f"{name}/max"]) for name in checkpoint.ranges}
+            ops = FakeQuantizedLowering(config, variables, pairs)
         inputs = {
             spec.name: v1.placeholder(spec.dtype, spec.shape(sequence_length), name=spec.name)
             for spec in contract.inputs
         }
-        outputs = question_answering(config, CpuLowering(config, weights), **inputs)
+        outputs = question_answering(config, ops, **inputs)
         outputs = {spec.name: tf.identity(outputs[spec.name], name=spec.name) for spec in contract.outputs}
         # In one run: Variable.load would extend the graph once a variable, minutes at full size.
-        initializers = {name: weights[name].initializer for name in tensors}
-        values = {initializer.inputs[1]: tensors[name] for name, initializer in initializers.items()}
-        session.run(list(initializers.values()), values)
+        initializers = {name: variable.initializer for name, variable in variables.items()}
+        fed = {initializer.inputs[1]: values[name] for name, initializer in initializers.items()}
+        session.run(list(initializers.values()), fed)
         save_signature(session, folder, inputs, outputs, contract.signature_key)
 
 

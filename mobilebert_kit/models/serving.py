@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 
 from mobilebert_kit.contract import Contract
@@ -21,15 +22,17 @@ def serving_module(
     sequence_length: int,
     observe: Observe = unobserved,
     mask_value: float | None = None,
+    kernel_steps: Mapping[str, np.ndarray] | None = None,
 ) -> tf.Module:
     """A module whose `serve` takes and gives the contract's tensors, [1, sequence_length] each.
 
-    `weights` is canonical name -> float32 array (they become constants) or tf.Variable.
+    `weights` is canonical name -> float32 array (they become constants) or tf.Variable. `observe`,
+    `mask_value`, `kernel_steps`: see `CpuLowering`.
     """
 
     def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         named = {spec.name: tensor for spec, tensor in zip(contract.inputs, inputs, strict=True)}
-        ops = lowering(config, weights, observe=observe, mask_value=mask_value)
+        ops = lowering(config, weights, observe=observe, mask_value=mask_value, kernel_steps=kernel_steps)
         outputs = question_answering(config, ops, **named)
         return {spec.name: tf.identity(outputs[spec.name], name=spec.name) for spec in contract.outputs}
 

@@ -20,16 +20,28 @@ Ranges = dict[str, tuple[float, float]]
 Inputs = dict[str, np.ndarray]
 
 
-def calibrate(build: Callable[[Observe], tf.Module], windows: Iterable[Inputs]) -> Ranges:
+def calibrate(
+    build: Callable[[Observe], tf.Module],
+    windows: Iterable[Inputs],
+    *,
+    known: Callable[[str], tuple[float, float] | None] = lambda point: None,
+    bounds: Callable[..., tuple[float, float]] = lambda point, low, high: (low, high),
+) -> Ranges:
     """(min, max) of each observation point over all windows; `build` makes the float model with an observer.
 
-    A point observed several times (heads that share one range) gets the union. Raises CheckFailed where a
-    range is not below LARGEST.
+    A point observed several times (heads that share one range) gets the union. A point whose range is `known`
+    before keeps it, and is fake-quantized with the recipe's `bounds`: what comes behind it is calibrated as
+    the file will compute it. Raises CheckFailed where a range is not below LARGEST.
     """
+    given: Ranges = {}
     points: list[str] = []
     extremes: list[tf.Tensor] = []
 
     def record(tensor: tf.Tensor, point: str) -> tf.Tensor:
+        pair = known(point)
+        if pair is not None:
+            given[point] = pair
+            return tf.quantization.fake_quant_with_min_max_args(tensor, *bounds(point, *pair))
         points.append(point)
         extremes.append(tf.stack([tf.reduce_min(tensor), tf.reduce_max(tensor)]))
         return tensor
@@ -54,7 +66,7 @@ def calibrate(build: Callable[[Observe], tf.Module], windows: Iterable[Inputs]) 
     for point, new_low, new_high in zip(points, low.tolist(), high.tolist(), strict=True):
         old_low, old_high = ranges.get(point, (new_low, new_high))
         ranges[point] = (min(old_low, new_low), max(old_high, new_high))
-    return ranges
+    return ranges | given
 
 
 def _prove_sane(points: list[str], low: np.ndarray, high: np.ndarray) -> None:

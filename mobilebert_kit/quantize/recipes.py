@@ -43,7 +43,7 @@ class Recipe:
 
         Zero is always inside. A symmetric range is (-128 s, 127 s), which makes the zero point 0.
         """
-        if point.endswith("/probabilities"):
+        if is_fixed(point):
             return SOFTMAX_RANGE
         low, high = min(low, 0.0), max(high, 0.0)
         if high - low < NEGLIGIBLE:
@@ -52,6 +52,11 @@ class Recipe:
             scale = max(-low, high) / 127.0
             return -128.0 * scale, 127.0 * scale
         return low, high
+
+
+def is_fixed(point: str) -> bool:
+    """Whether the range at `point` is no matter of calibration or training: SOFTMAX_RANGE."""
+    return point.endswith("/probabilities")
 
 
 def _matches(point: str, patterns: tuple[str, ...]) -> bool:
