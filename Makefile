@@ -63,7 +63,7 @@ lock:
 	@$(find_python); scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	"$$python" -m venv "$$scratch/venv" && \
 	"$$scratch/venv/bin/python" -m pip install --quiet $(PIP_FLAGS) --dry-run --ignore-installed \
-		--report "$$scratch/report.json" '.[dev,training]' && \
+		--report "$$scratch/report.json" '.[dev]' && \
 	"$$scratch/venv/bin/python" tools/write_lock.py "$$scratch/report.json"
 
 clean:
