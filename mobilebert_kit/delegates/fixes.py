@@ -10,7 +10,7 @@ from collections.abc import Mapping
 _ONE_FULLY_CONNECTED_A_HEAD = (
     "NnapiLowering.scores and .context (--target nnapi): one FULLY_CONNECTED a head, its weight an activation"
 )
-_FLATTENED_IDS = "GpuLowering.embedding (--target gpu): ids flattened to one dimension around GATHER"
+FLATTENED_IDS = "GpuLowering.embedding (--target gpu): ids flattened to one dimension around GATHER"
 _FOUR_D_SLICES = (
     "GpuLowering.split_logits (--target gpu): SLICE of four dimensions and RESHAPE, no SPLIT or UNPACK"
 )
@@ -19,7 +19,7 @@ _ONE_CONVOLUTION = (
     "CpuLowering.trigram_no_norm (--target gpu): one 1x3 convolution instead of PAD, SLICE and CONCATENATION"
 )
 _DENSE = "CpuLowering.dense (--target gpu): a dense layer as CONV_2D 1x1 on [1,1,S,C]"
-_BROADCAST_MASK = (
+BROADCAST_MASK = (
     "GpuLowering.mask and .masked (--target gpu): the mask as a broadcast ADD of [1,1,1,S], from MUL and ADD"
 )
 _MOVES_DATA = "nothing to mend: it runs on the CPU's own kernel; it moves data only"
@@ -28,15 +28,15 @@ FIXES: Mapping[str, Mapping[str, str]] = {
     "gpu": {
         "CONCATENATION": _ONE_CONVOLUTION,
         "CONV_2D": _DENSE,
-        "EMBEDDING_LOOKUP": _FLATTENED_IDS,
+        "EMBEDDING_LOOKUP": FLATTENED_IDS,
         "EXPAND_DIMS": _RESHAPE,
         "FULLY_CONNECTED": _DENSE,
-        "GATHER": _FLATTENED_IDS,
-        "MUL": _BROADCAST_MASK,
+        "GATHER": FLATTENED_IDS,
+        "MUL": BROADCAST_MASK,
         "PAD": _ONE_CONVOLUTION,
         "PADV2": _ONE_CONVOLUTION,
-        "SELECT": _BROADCAST_MASK,
-        "SELECT_V2": _BROADCAST_MASK,
+        "SELECT": BROADCAST_MASK,
+        "SELECT_V2": BROADCAST_MASK,
         "SLICE": _FOUR_D_SLICES,
         "SPLIT": _FOUR_D_SLICES,
         "SPLIT_V": _FOUR_D_SLICES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mobilebert_kit.delegates.conditions import Condition
+from mobilebert_kit.delegates.fixes import BROADCAST_MASK
 from mobilebert_kit.delegates.gpu_wording import (
     FLOAT_MODEL,
     activation,
@@ -16,10 +17,6 @@ from mobilebert_kit.delegates.gpu_wording import (
     version,
 )
 
-_MASK_FIX = (
-    "GpuLowering.mask and .masked (--target gpu): the mask as a broadcast ADD of [1,1,1,S], computed with "
-    "MUL and ADD"
-)
 _FULL_RANK = "GpuLowering.scaled and .add_positions (--target gpu): constants of as many dimensions"
 
 _PAIR = (
@@ -41,7 +38,7 @@ _PAIR = (
         "one_operand_is_whole",
         "One computed operand must have the output's shape: no outer product, no larger constant. (The "
         "accelerator takes it, older delegates do not.)",
-        fix=_MASK_FIX,
+        fix=BROADCAST_MASK,
     ),
 )
 _ARITHMETIC = (computes(), *_PAIR, activation())

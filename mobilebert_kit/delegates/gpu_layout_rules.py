@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mobilebert_kit.delegates.conditions import Condition, InputCountIn, RankIn, TypeIn
+from mobilebert_kit.delegates.fixes import FLATTENED_IDS
 from mobilebert_kit.delegates.gpu_wording import (
     FLOAT_MODEL,
     computes,
@@ -15,7 +16,6 @@ from mobilebert_kit.delegates.gpu_wording import (
     version,
 )
 
-_EMBEDDING = "GpuLowering.embedding (--target gpu): ids flattened to one dimension around GATHER"
 _CUTS_SOMETHING = special(
     "cuts_something",
     "All of the input is no slice: the accelerator takes it out, and fails where both are read together.",
@@ -56,7 +56,7 @@ LAYOUT_RULES: dict[str, tuple[Condition, ...]] = {
         special(
             "never",
             "Operation is not supported by the open delegate. (The accelerator takes a constant table.)",
-            fix=_EMBEDDING,
+            fix=FLATTENED_IDS,
         ),
     ),
     "GATHER": (
@@ -64,7 +64,7 @@ LAYOUT_RULES: dict[str, tuple[Condition, ...]] = {
         computes(("float32", "int32"), ("float32", "float16")),
         *operands(2),
         TypeIn("in1", ("int32",), says="Only accept INT32 indices", fix=FLOAT_MODEL),
-        RankIn(("in1",), (1,), says="Only support 1D indices", fix=_EMBEDDING),
+        RankIn(("in1",), (1,), says="Only support 1D indices", fix=FLATTENED_IDS),
         special("has_runtime_input", "Op can only handle 1 or 2 operand(s)."),
         special(
             "table_type",
