@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
+from mobilebert_kit.checkpoint_flags import ACTIVATION, CONFIG, MASK, VOCAB, checkpoint_path
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.main import run
 from mobilebert_kit.native_log import import_tensorflow
@@ -23,27 +24,9 @@ if TYPE_CHECKING:
     from mobilebert_kit.build import Summary
     from mobilebert_kit.manifest import Result
 
-PACKAGE = Path(__file__).resolve().parent
-ROOT = PACKAGE.parent
-DEMO_CHECKPOINT = PACKAGE / "demo_checkpoint"
+ROOT = Path(__file__).resolve().parents[1]
 
 _TARGET = flags.DEFINE_string("target", None, "Targets, comma-separated; all; or list.", required=True)
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint",
-    str(DEMO_CHECKPOINT),
-    "TF1 checkpoint prefix, SavedModel directory or Hugging Face directory. Default: the demo.",
-)
-_CONFIG = flags.DEFINE_string("config", None, "The model's configuration (JSON), where none is beside it.")
-_VOCAB = flags.DEFINE_string("vocab", None, "The vocabulary. Default: vocab.txt beside the checkpoint.")
-_ACTIVATION = flags.DEFINE_enum(
-    "activation", None, ["relu", "relu6"], "Overrides the activation that the configuration names."
-)
-_MASK = flags.DEFINE_enum(
-    "mask",
-    None,
-    ["additive", "multiplicative"],
-    "Overrides how attention masks padding: scores - 10000, or scores * mask - 6 where masked.",
-)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Default: android_assets/TARGET.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier export in --output_dir.")
 _SEQUENCE_LENGTH = flags.DEFINE_integer("max_seq_length", 384, "Tokens of a window.", lower_bound=8)
@@ -72,9 +55,7 @@ def main() -> None:
         print(describe_targets(_SEQUENCE_LENGTH.value))
         return
     targets = parse_targets(_TARGET.value)
-    checkpoint = Path(_CHECKPOINT.value)
-    if not checkpoint.parent.exists():
-        raise InputError(f"Expected a checkpoint at {checkpoint}, got no such folder as {checkpoint.parent}.")
+    checkpoint = checkpoint_path()
     if not 0 <= _MAX_F1_DROP.value <= 100:  # NaN too: no drop is more than NaN
         raise InputError(f"Expected --max_f1_drop from 0 to 100, got {_MAX_F1_DROP.value}.")
     import_tensorflow()  # seconds: only after the flags are known good
@@ -91,10 +72,10 @@ def main() -> None:
             evaluation=_EVAL.value,
             calibration_questions=_CALIBRATION_QUESTIONS.value,
             eval_questions=_EVAL_QUESTIONS.value,
-            config=_CONFIG.value,
-            vocab=_VOCAB.value,
-            activation=_ACTIVATION.value,
-            mask=_MASK.value,
+            config=CONFIG.value,
+            vocab=VOCAB.value,
+            activation=ACTIVATION.value,
+            mask=MASK.value,
             sequence_length=_SEQUENCE_LENGTH.value,
             max_f1_drop=_MAX_F1_DROP.value,
             keep_saved_model=_KEEP_SAVED_MODEL.value,

@@ -92,13 +92,7 @@ class Inputs:
         """Reads everything that a later step needs, so that a bad input is told before the long work."""
         prove_complete(self.checkpoint.tensors, self.config.variable_shapes())
         prove_ranges(self.checkpoint.ranges)
-        # A window holds the longest question, [CLS], two [SEP] and one token of the context at least.
-        least, most = MAX_QUERY_LENGTH + 4, self.config.max_position_embeddings
-        if not least <= self.request.sequence_length <= most:
-            raise InputError(
-                f"Expected --max_seq_length from {least} (a question of {MAX_QUERY_LENGTH} tokens and some "
-                f"context) to {most} (the model's number of positions), got {self.request.sequence_length}."
-            )
+        prove_length(self.request.sequence_length, self.config)
         _ = self.evaluation
         if self.request.calibrates:
             _ = self.calibration
@@ -109,14 +103,7 @@ class Inputs:
 
     @cached_property
     def vocab(self) -> Path:
-        if self.request.vocab:
-            return Path(self.request.vocab)
-        if self.checkpoint.vocab_path:
-            return self.checkpoint.vocab_path
-        raise InputError(
-            f"Expected a vocab.txt beside the checkpoint {self.request.checkpoint}, got none. Name one with "
-            "--vocab."
-        )
+        return find_vocab(self.request.vocab, self.checkpoint)
 
     @cached_property
     def calibration(self) -> Data:
@@ -142,3 +129,23 @@ class Inputs:
         if not windows:
             raise InputError(f"Expected contexts with text in {source}, got not a single token.")
         return Data(source, questions, windows)
+
+
+def find_vocab(asked: str | None, checkpoint: Checkpoint) -> Path:
+    """The vocabulary that was asked for, or that beside the checkpoint. InputError where there is neither."""
+    if asked:
+        return Path(asked)
+    if checkpoint.vocab_path:
+        return checkpoint.vocab_path
+    raise InputError("Expected a vocab.txt beside the checkpoint, got none. Name one with --vocab.")
+
+
+def prove_length(length: int, config: MobileBertConfig) -> None:
+    """InputError unless a window of `length` tokens holds the longest question, [CLS], two [SEP] and one
+    token of the context, and the model has so many positions."""
+    least, most = MAX_QUERY_LENGTH + 4, config.max_position_embeddings
+    if not least <= length <= most:
+        raise InputError(
+            f"Expected --max_seq_length from {least} (a question of {MAX_QUERY_LENGTH} tokens and some "
+            f"context) to {most} (the model's number of positions), got {length}."
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 import sys
@@ -43,20 +44,26 @@ def without_notices(*patterns: str) -> Iterator[None]:
                     os.write(2, line)
 
 
-def import_tensorflow() -> None:
-    """Imports TensorFlow, for the CPU, silently: what goes wrong in it comes as a Python exception.
+def import_tensorflow(*others: str, extra: str = "export", on_gpu: bool = False) -> None:
+    """Imports TensorFlow silently: what goes wrong in it comes as a Python exception.
 
-    Raises InputError where it is not installed.
+    Args:
+        others: modules that are needed with it.
+        extra: of the kit's, which installs all of them.
+        on_gpu: use the GPUs that there are. Without, it computes on the CPU: a GPU rounds otherwise, and so
+            would give other ranges and another file.
+    Raises:
+        InputError: one is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # fatal errors only; 2 would report the absent GPU
-    # A GPU rounds otherwise, and so would give other ranges and another file.
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    if not on_gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     try:
         with without_notices(*TENSORFLOW_NOTICES):
-            import tensorflow as tf
+            tf, *_ = (importlib.import_module(name) for name in ("tensorflow", *others))
     except ImportError as error:
         raise InputError(
-            f"Expected TensorFlow to be installed, which converts the model, got: {error}. Install it: "
-            "pip install 'mobilebert_kit[export]'."
+            f"Expected {' and '.join(('TensorFlow', *others))} to be installed, got: {error}. Install: "
+            f"pip install 'mobilebert_kit[{extra}]'."
         ) from error
     tf.get_logger().setLevel("ERROR")  # its warnings are about old interfaces of its own

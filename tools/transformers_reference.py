@@ -36,7 +36,7 @@ def reference_logits(directory: Path, inputs: dict[str, np.ndarray]) -> dict[str
         CheckFailed: transformers fails on the directory.
     """
     if missing := missing_packages():
-        raise InputError(f"Expected {' and '.join(missing)} to be installed, got none. Install '.[demo]'.")
+        raise InputError(f"Expected {' and '.join(missing)} to be installed, got none. Install '.[distill]'.")
     with tempfile.TemporaryDirectory() as scratch:
         arguments = (str(Path(directory).resolve()), f"{scratch}/inputs.npz", f"{scratch}/outputs.npz")
         np.savez(arguments[1], **inputs)

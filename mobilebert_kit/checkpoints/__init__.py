@@ -74,12 +74,13 @@ class Checkpoint:
         }
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: str | Path, *, headless: bool = False) -> Checkpoint:
     """Reads a MobileBERT that is fine-tuned for question answering.
 
     Args:
         path: a TF1 checkpoint prefix or its directory, a SavedModel directory or its `variables` folder, or a
             Hugging Face directory.
+        headless: take one without the question-answering head too: a pre-trained one.
     Raises:
         InputError: nothing of that kind there, damaged or incomplete files, another model, or a pickle that
             does anything but rebuild tensors (which is not run).
@@ -88,7 +89,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         place = locate(Path(path))
         vocab_path = next((p for d in place.vocab_directories if (p := d / "vocab.txt").is_file()), None)
         if place.format == "huggingface":
-            tensors, settings, unused = read_huggingface(place.path)
+            tensors, settings, unused = read_huggingface(place.path, headless=headless)
             return Checkpoint(
                 tensors,
                 settings,
@@ -97,7 +98,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
                 vocab_path=vocab_path,
                 unused_names=unused,
             )
-        variables = read_variables(place.path)
+        variables = read_variables(place.path, headless=headless)
         config = next(
             (p for d in place.config_directories for n in CONFIG_NAMES if (p := d / n).is_file()), None
         )

@@ -57,9 +57,13 @@ class SafetensorsFile:
             return np.asarray(self._file.get_tensor(name)).astype(np.float32, copy=False)
 
 
-def read_huggingface(directory: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], tuple[str, ...]]:
+def read_huggingface(
+    directory: Path, *, headless: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, Any], tuple[str, ...]]:
     """(canonical name -> float32 array, config.json as it is, names left unused).
 
+    Args:
+        headless: allow that the question-answering head is absent.
     Raises:
         InputError: another kind of model, missing or damaged files, or names that the mapping does not know.
     """
@@ -83,7 +87,7 @@ def read_huggingface(directory: Path) -> tuple[dict[str, np.ndarray], dict[str, 
                     f"Expected each tensor in one file of {directory}, got two of:{listing(repeated)}"
                 )
             source.update(dict.fromkeys(file.names, file))
-        targets = map_names(source, where=str(directory))
+        targets = map_names(source, where=str(directory), headless=headless)
         tensors = {}
         for name, (canonical, transpose) in targets.items():
             tensor = source[name].read(name)
@@ -95,13 +99,13 @@ def read_huggingface(directory: Path) -> tuple[dict[str, np.ndarray], dict[str, 
     return tensors, settings, tuple(sorted(source.keys() - targets.keys()))
 
 
-def map_names(found: Any, *, where: str) -> dict[str, tuple[str, bool]]:
+def map_names(found: Any, *, where: str, headless: bool = False) -> dict[str, tuple[str, bool]]:
     """Hugging Face name -> (canonical name, transpose), for all names that are not unused heads or buffers.
 
     Raises:
-        InputError: unknown names, or no question-answering head.
+        InputError: unknown names, or no question-answering head unless `headless`.
     """
-    if "qa_outputs.weight" not in found:
+    if "qa_outputs.weight" not in found and not headless:
         raise InputError(
             "Expected a MobileBERT fine-tuned for question answering (qa_outputs.weight), got no such head "
             f"in {where}"

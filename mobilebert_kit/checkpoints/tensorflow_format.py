@@ -28,11 +28,12 @@ class TensorflowVariables:
     step: int | None = None
 
 
-def read_variables(prefix: Path) -> TensorflowVariables:
+def read_variables(prefix: Path, *, headless: bool = False) -> TensorflowVariables:
     """Reads the float weights of a fine-tuned MobileBERT, and the ranges of its quantized training.
 
     Args:
         prefix: `<prefix>.index` and `<prefix>.data-?????-of-?????` exist.
+        headless: allow that the question-answering head is absent.
     Raises:
         InputError: a shard is missing, a file is truncated or damaged, or the variables are those of
             something else (pre-training heads only, BERT, a Keras model ...).
@@ -57,7 +58,7 @@ def read_variables(prefix: Path) -> TensorflowVariables:
             f"({error}). "
             "Copy it again from its source."
         ) from error
-    weights, ranges, unused = classify(shapes, source=f"{prefix}.index")
+    weights, ranges, unused = classify(shapes, source=f"{prefix}.index", headless=headless)
     wrong = [f"{name}: {dtypes[name].name}" for name in (*weights, *ranges) if not dtypes[name].is_floating]
     if wrong:
         raise InputError(f"Expected floating-point weights in {prefix}.index, got:{listing(wrong)}")
@@ -87,13 +88,13 @@ def read_variables(prefix: Path) -> TensorflowVariables:
 
 
 def classify(
-    shapes: dict[str, tuple[int, ...]], *, source: str
+    shapes: dict[str, tuple[int, ...]], *, source: str, headless: bool = False
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Splits the names of a checkpoint into (weights, quantizer ranges, unused ones), each sorted.
 
     Raises:
-        InputError: a name is none of the three, the question-answering head is absent, or the ranges are not
-            exactly those that quantized training of this many layers makes.
+        InputError: a name is none of the three, the question-answering head is absent (unless `headless`), or
+            the ranges are not exactly those that quantized training of this many layers makes.
     """
     weights = sorted(name for name in shapes if names.is_canonical(name))
     ranges = sorted(name for name in shapes if names.is_quant_range(name))
@@ -113,7 +114,7 @@ def classify(
             f"Expected a MobileBERT with normalization_type no_norm (FakeLayerNorm variables), got a {kind} "
             f"(LayerNorm variables) in {source}. Use an _OPT checkpoint of MobileBERT."
         )
-    if not any(name.startswith("cls/squad/") for name in weights):
+    if not headless and not any(name.startswith("cls/squad/") for name in weights):
         pretraining = any(name.startswith(("cls/predictions/", "cls/seq_relationship/")) for name in shapes)
         raise InputError(
             "Expected a MobileBERT fine-tuned for question answering (cls/squad/output_weights), got "

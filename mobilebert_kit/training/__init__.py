@@ -1,7 +1,14 @@
-"""Training: the model with gradients, partial quantization-aware training, what a step of it needs.
+"""Training: fine-tuning, partial quantization-aware training, distillation.
 
-lowering.py    the model's primitives on batches        quantizers.py  the fake quantizers and their places
-model.py       variables, forward pass, back to arrays  loss.py        cross-entropy and distillation losses
+request.py    what is asked for         inputs.py          what is read: checkpoint, windows, teacher
+features.py   windows with answers      data.py            the order of the steps, the tf.data pipeline
+lowering.py   primitives on batches     quantizers.py      the fake quantizers and their places
+model.py      variables, forward pass   initial_ranges.py  where quantizers start
+loss.py       the losses                optimizer.py       AdamW, warm-up and decay, clipping
+teacher.py    models to learn from      distillation.py    what they say of each window; the loss of it
+step.py       one update, on all devices                   distribution.py  which devices; precision.py  which floats
+trainer.py    the loop                  state.py           what resuming needs
+curve.py      metrics.jsonl, curve.png  result.py          the trained checkpoint
 
-Needs tf_keras and tensorflow-model-optimization: the extra [training].
+Needs tf_keras, tensorflow-model-optimization and matplotlib: the extra [training].
 """

@@ -204,7 +204,7 @@ class QuantizedTrainingLowering(TrainingLowering):
     """TrainingLowering with fake quantizers at their places.
 
     Args:
-        quantizers: those of this configuration.
+        quantizers: FakeQuantizers of this configuration, or what takes their place.
         training: whether to update their ranges.
         observe: sees every point after its quantizer.
         options: of TrainingLowering.
@@ -218,7 +218,7 @@ class QuantizedTrainingLowering(TrainingLowering):
         config: MobileBertConfig,
         weights: Mapping[str, tf.Variable],
         *,
-        quantizers: FakeQuantizers,
+        quantizers: Callable[[tf.Tensor, str, bool], tf.Tensor],
         training: bool,
         observe: Observe = unobserved,
         **options: Any,
