@@ -75,8 +75,8 @@ _QAT_WEIGHTS = flags.DEFINE_enum(
 _QAT_CALIBRATION_STEPS = flags.DEFINE_integer(
     "qat_calibration_steps",
     8,
-    "With --qat from a float checkpoint: activations' ranges start at what it shows in the windows of so many "
-    "steps; 0: at -6 and 6, as published.",
+    "With --qat from a float checkpoint: activations' ranges start at what it shows in the windows of this "
+    "many steps; 0: at -6 and 6, as published.",
 )
 _TEACHER = flags.DEFINE_string(
     "teacher",

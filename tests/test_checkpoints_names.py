@@ -78,8 +78,8 @@ def test_odd_names_are_not_canonical(name):
 
 
 def test_table_against_transformers():
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra [distill])")
-    pytest.importorskip("torch", reason="torch is not installed (extra [distill])")
+    transformers = pytest.importorskip("transformers", reason="no transformers (extra [distill])")
+    pytest.importorskip("torch", reason="no torch (extra [distill])")
     config = transformers.MobileBertConfig(**{key: getattr(SMALL, key) for key in SIZES})
     theirs = transformers.MobileBertForQuestionAnswering(config).state_dict()
     shapes = SMALL.variable_shapes()

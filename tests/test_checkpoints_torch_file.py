@@ -292,7 +292,7 @@ def test_pickle_of_many_megabytes(tmp_path):
 
 
 def test_against_torch(tmp_path):
-    torch = pytest.importorskip("torch", reason="torch is not installed (extra [distill])")
+    torch = pytest.importorskip("torch", reason="no torch (extra [distill])")
     table = torch.randn(6, 4)
     state = {"tied": table, "table": table, "view": table.T, "row": table[2], "step": table[::2, 1:3]}
     state |= {kind: table.to(getattr(torch, kind)) for kind in ("float16", "bfloat16", "float64")}

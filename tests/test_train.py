@@ -90,8 +90,8 @@ def test_the_result_is_a_whole_checkpoint(trained, data):
 
 def test_transformers_reads_the_result_and_scores_the_same(trained):
     """Its logits, through the evaluation's rules, give the EM and F1 of the last epoch."""
-    torch = pytest.importorskip("torch", reason="torch is not installed (extra [distill])")
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra [distill])")
+    torch = pytest.importorskip("torch", reason="no torch (extra [distill])")
+    transformers = pytest.importorskip("transformers", reason="no transformers (extra [distill])")
     out, summary = trained
     model = transformers.MobileBertForQuestionAnswering.from_pretrained(out / MODEL).eval()
     made = windows()
@@ -205,7 +205,7 @@ def test_quantized_training(data, tmp_path, qat_weights):
 def test_ranges_start_at_what_the_float_model_shows(data, tmp_path):
     """Of the first layer's input against transformers' embeddings: the mean of two batches' extremes, then
     three steps of an average that keeps 0.999."""
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra [distill])")
+    transformers = pytest.importorskip("transformers", reason="no transformers (extra [distill])")
     import torch
 
     asked = request(data, tmp_path / "out", qat=True, qat_calibration_steps=2)

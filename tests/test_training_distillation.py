@@ -42,9 +42,7 @@ def teacher(tmp_path_factory):
 @pytest.fixture(scope="module", params=["bert", "distilbert"])
 def transformers_teacher(request, tmp_path_factory):
     """A Hugging Face directory of twice as many layers and heads, and the model itself."""
-    transformers = pytest.importorskip(
-        "transformers", reason="transformers is not installed (extra [distill])"
-    )
+    transformers = pytest.importorskip("transformers", reason="no transformers (extra [distill])")
     import torch
 
     torch.manual_seed(3)
@@ -259,9 +257,7 @@ def test_a_teacher_that_cannot_teach_is_refused(data, tmp_path, spoil, message):
 
 
 def test_a_teacher_of_other_shapes_is_refused(data, tmp_path):
-    transformers = pytest.importorskip(
-        "transformers", reason="transformers is not installed (extra [distill])"
-    )
+    transformers = pytest.importorskip("transformers", reason="no transformers (extra [distill])")
     sizes = {"vocab_size": len(VOCAB), "num_hidden_layers": 1, "intermediate_size": 8}
     config = transformers.BertConfig(
         hidden_size=9, num_attention_heads=3, max_position_embeddings=80, **sizes

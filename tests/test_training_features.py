@@ -114,7 +114,7 @@ def test_no_usable_window(tokenizer):
 
 def test_real_questions_against_the_offsets_of_transformers(shared, real):
     """Where an answer begins and ends with a token, its first and last tokens by transformers' offsets."""
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra [distill])")
+    transformers = pytest.importorskip("transformers", reason="no transformers (extra [distill])")
     theirs = transformers.BertTokenizerFast(str(shared / "data" / "vocab.txt"), do_lower_case=True)
     questions, tokenizer = real
     made = make_features(questions, tokenizer)

@@ -20,7 +20,7 @@ def gradients(step: int) -> list[np.ndarray]:
 
 def test_adamw_against_torch():
     """Five steps; both round in float32, so that they differ by some units in the last place of each."""
-    torch = pytest.importorskip("torch", reason="torch is not installed (extra [distill])")
+    torch = pytest.importorskip("torch", reason="no torch (extra [distill])")
     rng = np.random.default_rng(99)
     start = {name: rng.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
     ours = {name: tf.Variable(value) for name, value in start.items()}

@@ -6,7 +6,7 @@ lowering.py   primitives on batches     quantizers.py      the fake quantizers a
 model.py      variables, forward pass   initial_ranges.py  where quantizers start
 loss.py       the losses                optimizer.py       AdamW, warm-up and decay, clipping
 teacher.py    models to learn from      distillation.py    what they say of each window; the loss of it
-step.py       one update, on all devices                   distribution.py  which devices; precision.py  which floats
+step.py       one update                distribution.py    on which devices; precision.py: in which floats
 trainer.py    the loop                  state.py           what resuming needs
 curve.py      metrics.jsonl, curve.png  result.py          the trained checkpoint
 
