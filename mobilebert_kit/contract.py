@@ -54,3 +54,17 @@ MLPERF = Contract(
         TensorSpec("start_logits", "float32"),
     ),
 )
+
+# What models that others made call the same tensors, the kit's own name first. Sources: transformers and
+# optimum (attention_mask, token_type_ids), the Task Library (ids, mask), TensorFlow's Model Garden
+# (input_word_ids, input_type_ids), Open Model Zoo's bert-*-squad-* (output_s, output_e).
+ALIASES = {
+    "input_ids": ("input_ids", "ids", "input_word_ids"),
+    "input_mask": ("input_mask", "attention_mask", "mask"),
+    "segment_ids": ("segment_ids", "token_type_ids", "input_type_ids"),
+    "end_logits": ("end_logits", "output_e"),
+    "start_logits": ("start_logits", "output_s"),
+}
+
+# Families (config.json, model_type) that tell question and context apart by [SEP] alone.
+FAMILIES_WITHOUT_SEGMENTS = ("distilbert",)
