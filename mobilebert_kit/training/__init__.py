@@ -3,7 +3,7 @@
 request.py    what is asked for         inputs.py          what is read: checkpoint, windows, teacher
 features.py   windows with answers      data.py            the order of the steps, the tf.data pipeline
 lowering.py   primitives on batches     quantizers.py      the fake quantizers and their places
-model.py      variables, forward pass   initial_ranges.py  where quantizers start
+model.py      variables, forward pass   quantized_start.py  where QAT starts
 loss.py       the losses                optimizer.py       AdamW, warm-up and decay, clipping
 teacher.py    models to learn from      distillation.py    what they say of each window; the loss of it
 step.py       one update                distribution.py    on which devices; precision.py: in which floats

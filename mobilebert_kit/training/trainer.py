@@ -24,11 +24,11 @@ from mobilebert_kit.training.curve import Metrics, draw_curve
 from mobilebert_kit.training.data import make_dataset
 from mobilebert_kit.training.distillation import Lessons
 from mobilebert_kit.training.distribution import is_first_worker, make_strategy, prove_agreement
-from mobilebert_kit.training.initial_ranges import initial_ranges
 from mobilebert_kit.training.inputs import TrainingInputs
 from mobilebert_kit.training.model import INPUTS, TrainableModel
 from mobilebert_kit.training.optimizer import AdamW
 from mobilebert_kit.training.precision import activation_dtype
+from mobilebert_kit.training.quantized_start import centered_start, initial_ranges
 from mobilebert_kit.training.request import TrainingRequest
 from mobilebert_kit.training.result import write_result
 from mobilebert_kit.training.state import CURVE, FOLDER, LAST_GOOD, METRICS, MODEL, RunFolder, State
@@ -157,7 +157,7 @@ class Trainer:
         per_epoch = order.steps_per_epoch
         resumed_at = number = self._restore()
         if number == 0 and self._unranged:
-            self._start_ranges()
+            self._start_quantized()
         prove_agreement(self._strategy, f"{self.folder.digest} {number}")
         self.metrics.resume(number)
         with tqdm(total=schedule.total, initial=number, unit="step", disable=None if writes else True) as bar:
@@ -194,20 +194,21 @@ class Trainer:
         """Whether there are quantizers whose ranges nobody has trained yet."""
         return self.model.quantizers is not None and not self.inputs.checkpoint.ranges
 
-    def _start_ranges(self) -> None:
-        """From the float model's activations on the first steps' windows."""
+    def _start_quantized(self) -> None:
+        """From the float model, as it is on the first steps' windows."""
         count = self.inputs.request.qat_calibration_steps
         if not count:
-            return  # -6 and 6, as published
+            return  # as published: ranges of -6 and 6
         steps = make_dataset(self.inputs.features, self.inputs.order, 0).take(count)
-        batches = (
+        batches = [
             {name: step[name][part] for name in INPUTS}
             for step in steps
             for part in range(self.inputs.request.accumulation)
-        )
-        found = initial_ranges(self.inputs.config, self.model.named_variables, batches)
-        for name, value in found.items():
-            self.model.named_variables[name].assign(value)
+        ]
+        variables = self.model.named_variables
+        for start in (centered_start, initial_ranges):  # in this order: centred values have other ranges
+            for name, value in start(self.inputs.config, variables, batches).items():
+                variables[name].assign(value)
 
     # Checkpoints
 
