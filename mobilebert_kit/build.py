@@ -7,20 +7,17 @@ checkpoint -> config, weights -> float .tflite -> F1 --+
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from mobilebert_kit.artifacts import describe_files, staged_folder, write_manifest
 from mobilebert_kit.delegates.report import Report
@@ -32,7 +29,9 @@ from mobilebert_kit.lowering.cpu import Observe, unobserved
 from mobilebert_kit.manifest import Result, make_manifest
 from mobilebert_kit.models.saved_model import write_saved_model
 from mobilebert_kit.models.serving import serving_module
-from mobilebert_kit.quantize.calibration import calibrate, fake_quantize
+from mobilebert_kit.progress import Steps
+from mobilebert_kit.quantize.calibration import Ranges, calibrate, fake_quantize
+from mobilebert_kit.quantize.centering import center_values
 from mobilebert_kit.quantize.conversion import convert
 from mobilebert_kit.quantize.half_precision import (
     LARGEST_HALF,
@@ -69,7 +68,10 @@ def export(request: Request) -> Summary:
     """
     began = time.monotonic()
     # The destination first: a folder that can't be written should not cost minutes.
-    with staged_folder(request.output_dir, overwrite=request.overwrite) as folder, _Steps(request) as steps:
+    with (
+        staged_folder(request.output_dir, overwrite=request.overwrite) as folder,
+        Steps(count_steps(request.targets)) as steps,
+    ):
         steps.next("reading the checkpoint")
         inputs = Inputs(request)
         inputs.validate()
@@ -117,39 +119,67 @@ class Built:
     ranges: RangeCounts | None = None
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a file is converted from: mask value, weights, its kernels' grids, its activations' ranges.
+
+    `exact` are the weights of the same network before any rounding: they differ from `tensors` where training
+    rounded. `counts` tells where the ranges come from; it and they are there for int8 activations only.
+    """
+
+    mask_value: float
+    tensors: Mapping[str, np.ndarray]
+    exact: Mapping[str, np.ndarray]
+    kernel_steps: Mapping[str, np.ndarray] | None = None
+    ranges: Ranges = field(default_factory=dict)
+    counts: RangeCounts | None = None
+
+
 class Builder:
     """The steps from a request's inputs to a scored file."""
 
-    def __init__(self, inputs: Inputs, steps: _Steps):
+    def __init__(self, inputs: Inputs, steps: Steps):
         self.inputs = inputs
         self._steps = steps
         self._half: dict[str, HalfPrecision] = {}
 
     def write(self, target: Target, folder: Path) -> Built:
         """Calibrates what the recipe needs and training left open, and converts."""
-        recipe, config = target.recipe, self.inputs.config
-        mask_value, observe = config.mask_value, unobserved
-        tensors, steps, counts = self.inputs.checkpoint.tensors, None, None
+        return self.convert(target, self.prepare(target), folder)
+
+    def prepare(self, target: Target) -> Prepared:
+        """What goes into the file of `target`; for a recipe that quantizes activations, its ranges."""
+        recipe, config, tensors = target.recipe, self.inputs.config, self.inputs.checkpoint.tensors
+        if not recipe.quantize_activations:
+            return Prepared(config.mask_value, tensors, tensors)
+        trained, mask_value = self._trained, config.mask_value
+        if config.mask_semantics == "additive" and recipe.quantizes("mask/fill"):
+            self._steps.next(f"{target.name}: mask")
+            mask_value = self._clamped_mask
+        self._steps.next(f"{target.name}: calibrating")
+        windows = self._steps.each(self.inputs.calibration_arrays, "windows")
+        steps = trained.kernel_steps
+        # Trained ranges are of the values as they were.
+        centered = self._centered if recipe.center_values and not steps else {}
+        changed = {**centered, **trained.tensors}
+        captured = {**self._captured_weights, **_constants(changed)}
+        build = partial(self.module, target, captured, mask_value, kernel_steps=steps)
+        ranges = calibrate(build, windows, known=trained.known_to(recipe), bounds=recipe.bounds)
+        counts = count_ranges(recipe, trained, ranges)
+        exact = {**tensors, **centered}
+        return Prepared(mask_value, {**tensors, **changed}, exact, steps, ranges, counts)
+
+    def convert(self, target: Target, prepared: Prepared, folder: Path) -> Built:
+        """The file of `target` in `folder`, of what `prepare` gave for it."""
+        recipe, observe = target.recipe, unobserved
         if recipe.quantize_activations:
-            trained = self._trained
-            if config.mask_semantics == "additive" and recipe.quantizes("mask/fill"):
-                self._steps.next(f"{target.name}: mask")
-                mask_value = self._clamped_mask
-            self._steps.next(f"{target.name}: calibrating")
-            windows = self._steps.each(self.inputs.calibration_arrays, "windows")
-            steps = trained.kernel_steps
-            captured = {**self._captured_weights, **_constants(trained.tensors)}
-            build = partial(self._module, target, captured, mask_value, kernel_steps=steps)
-            ranges = calibrate(build, windows, known=trained.known_to(recipe), bounds=recipe.bounds)
-            counts = count_ranges(recipe, trained, ranges)
-            observe = fake_quantize(recipe.quantizes, recipe.bounds, ranges)
-            tensors = {**tensors, **trained.tensors}
+            observe = fake_quantize(recipe.quantizes, recipe.bounds, prepared.ranges)
         if target is not FLOAT:
             self._steps.next(f"{target.name}: converting")
         file = folder / target.file_for(self.inputs.request.sequence_length)
-        module = self._module(target, tensors, mask_value, observe, steps)
+        module = self.module(target, prepared.tensors, prepared.mask_value, observe, prepared.kernel_steps)
         file.write_bytes(convert(module, recipe))
-        return Built(file, mask_value, counts)
+        return Built(file, prepared.mask_value, prepared.counts)
 
     def run(self, file: Path) -> Logits:
         """A file's logits on the evaluation's windows."""
@@ -173,13 +203,13 @@ class Builder:
     def _simulate_half(self, target: Target, folder: Path, reference: Logits) -> HalfPrecision:
         inputs = self.inputs
         mask_value = inputs.config.mask_value
-        build = partial(self._module, target, self._captured_weights, mask_value)
+        build = partial(self.module, target, self._captured_weights, mask_value)
         self._steps.next(f"{target.name}: headroom in float16")
         windows = self._steps.each(inputs.calibration_arrays, "windows")
         room = headroom(calibrate(build, windows))
         self._steps.next(f"{target.name}: converting as float16")
         file = folder / "simulated_float16.tflite"
-        module = self._module(target, inputs.checkpoint.tensors, mask_value, round_to_half())
+        module = self.module(target, inputs.checkpoint.tensors, mask_value, round_to_half())
         file.write_bytes(convert(module, W16_A32))
         self._steps.next(f"{target.name}: F1 in float16")
         start, end = self.run(file)
@@ -210,7 +240,13 @@ class Builder:
         checkpoint = self.inputs.checkpoint
         return trained_ranges(self.inputs.config, checkpoint.tensors, checkpoint.ranges)
 
-    def _module(
+    @cached_property
+    def _centered(self) -> dict[str, np.ndarray]:
+        checkpoint, mask_value = self.inputs.checkpoint, self.inputs.config.mask_value
+        build = partial(self.module, FLOAT, self._captured_weights, mask_value)
+        return center_values(build, self.inputs.calibration_arrays, checkpoint.tensors)
+
+    def module(
         self,
         target: Target,
         weights: Mapping[str, tf.Tensor],
@@ -240,7 +276,7 @@ class Builder:
             return extract_answers([question], alone, start[None], end[None]).official[question.id]
 
         return clamp_mask(
-            partial(self._module, FLOAT, self._captured_weights),
+            partial(self.module, FLOAT, self._captured_weights),
             self.inputs.calibration_arrays,
             answer,
             self.inputs.config.mask_value,
@@ -251,42 +287,11 @@ def _constants(tensors: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
     return {name: tf.constant(tensor) for name, tensor in tensors.items()}
 
 
-class _Steps:
-    """One progress bar over the steps of an export; silent where standard error is no terminal."""
-
-    def __init__(self, request: Request):
-        targets = [target for target in request.targets if target is not FLOAT]
-        simulated = {target.lowering for target in targets if target.half_precision}
-        self._total = 3 * (1 + len(simulated)) + sum(
-            4 if target.recipe.quantize_activations else 2 for target in targets
-        )
-
-    def __enter__(self) -> _Steps:
-        self._bar = tqdm(total=self._total, unit="step", disable=None, leave=False)
-        self._started = False
-        return self
-
-    def next(self, step: str) -> None:
-        """The step before is done; `step` begins."""
-        if self._started:
-            self._bar.update()
-        self._started = True
-        self._bar.set_postfix_str("", refresh=False)
-        self._bar.set_description(step)
-
-    def each(self, items: Sequence[Any], unit: str) -> Iterator[Any]:
-        """`items`, counted in the bar."""
-        for number, item in enumerate(items):
-            self._bar.set_postfix_str(f"{number}/{len(items)} {unit}")
-            yield item
-
-    def counter(self, total: int, unit: str) -> Callable[[], None]:
-        """What to call after each of `total` things: it counts them in the bar."""
-        numbers = itertools.count(1)
-        return lambda: self._bar.set_postfix_str(f"{next(numbers)}/{total} {unit}")
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
+def count_steps(targets: Sequence[Target]) -> int:
+    """Of an export of `targets`: how often its bar moves on."""
+    others = [target for target in targets if target is not FLOAT]
+    simulated = {target.lowering for target in others if target.half_precision}
+    return 3 * (1 + len(simulated)) + sum(4 if target.recipe.quantize_activations else 2 for target in others)
 
 
 def _write_saved_model(folder: Path, inputs: Inputs) -> None:
@@ -304,11 +309,16 @@ def _write_saved_model(folder: Path, inputs: Inputs) -> None:
     shutil.copyfile(inputs.vocab, extra / "vocab.txt")
 
 
+def is_refused(target: Target, report: Report) -> bool:
+    """Whether the target's delegate leaves nodes to the CPU that it must take."""
+    missing = {node.op for node in report.refused} - target.may_fall_back
+    return bool(missing) or not (report.whole or target.may_fall_back)
+
+
 def _check_delegate(target: Target, file: Path) -> Report:
     """What the target's delegate says of `file`; CheckFailed where it would not take all that it must."""
     report = target.delegate.check(read_tflite(file))
-    missing = {node.op for node in report.refused} - target.may_fall_back
-    if missing or not (report.whole or target.may_fall_back):
+    if is_refused(target, report):
         raise CheckFailed(
             f"Expected {target.delegate} to take {target.name} whole, got {len(report.refused)} of "
             f"{len(report.nodes)} nodes refused, {report.partitions} partitions:\n{refusals(report)}\n"

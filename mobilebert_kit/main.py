@@ -66,8 +66,11 @@ def _exit_code(main: Callable[..., None], argv: list[str], arguments: Sequence[s
 
 
 def _print_help() -> None:
+    """The command's own flags, then those that it shares with others."""
     module = sys.modules["__main__"]
-    print(f"{(module.__doc__ or '').strip()}\n\nFlags:\n{flags.FLAGS.module_help(module)}")
+    shared = [name for name in flags.FLAGS.flags_by_module_dict() if name.startswith("mobilebert_kit.")]
+    told = "\n".join(map(flags.FLAGS.module_help, [module, *shared]))
+    print(f"{(module.__doc__ or '').strip()}\n\nFlags:\n{told}")
 
 
 class _Stopped(BaseException):

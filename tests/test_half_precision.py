@@ -300,7 +300,7 @@ def test_a_gpu_target_alone_is_calibrated_and_every_step_counted(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     totals, steps, counted = [], [], []
-    enter, after, counter = build._Steps.__enter__, build._Steps.next, build._Steps.counter
+    enter, after, counter = build.Steps.__enter__, build.Steps.next, build.Steps.counter
 
     def entered(self):
         totals.append(self._total)
@@ -320,9 +320,9 @@ def test_a_gpu_target_alone_is_calibrated_and_every_step_counted(
 
         return done
 
-    monkeypatch.setattr(build._Steps, "__enter__", entered)
-    monkeypatch.setattr(build._Steps, "next", stepped)
-    monkeypatch.setattr(build._Steps, "counter", counting)
+    monkeypatch.setattr(build.Steps, "__enter__", entered)
+    monkeypatch.setattr(build.Steps, "next", stepped)
+    monkeypatch.setattr(build.Steps, "counter", counting)
     export(small_export.request(exported, "gpu", "gpu_fp16", output_dir=tmp_path / "out"))
     assert totals == [len(steps)], steps
     assert counted == [[9, 9]] * 4  # F1 of float, gpu, its simulation, gpu_fp16

@@ -119,6 +119,7 @@ def test_a_recipes_name_decodes_itself() -> None:
         assert words[0] == {"float32": "w32", "float16": "w16", "int8": "w8"}[recipe.weights]
         assert ("a8" in words) == recipe.quantize_activations
         assert ("symkv" in words) == bool(recipe.symmetric_points)
+        assert ("centerv" in words) == recipe.center_values
         assert recipe.quantizes(f"{SELF}/masked_scores") == ("a8" in words and "f32softmax" not in words)
         assert all(word in recipes.__doc__ for word in words)
 

@@ -4,6 +4,7 @@ w32, w16, w8    weights: float32; float16, computed as float32; int8, per output
 a32, a8         activations: float32; int8 with one scale and zero point a tensor, ranges calibrated
 dynamic         activations are float32 in the file and quantized by the kernel, per call
 symkv           key and value with zero point 0: else XNNPACK refuses the int8 BATCH_MATMUL
+centerv         values have mean zero, so what int8 probabilities lose is not missed (centering.py)
 f32softmax      scores leave int8 before the mask and return after SOFTMAX: XNNPACK has no int8 SOFTMAX
 f32residual     residual sums are float32; what a dense layer reads of them is quantized on its way in.
                 Costs no time on XNNPACK, and errors no longer pile up from layer to layer
@@ -26,13 +27,17 @@ RANGE_OF_ZERO = (0.0, 1e-3)
 
 @dataclass(frozen=True)
 class Recipe:
-    """`*_points` are patterns (fnmatch) over the observation points that a lowering names."""
+    """`*_points` are patterns (fnmatch) over the observation points that a lowering names.
+
+    `center_values`: see centering.py; not for a checkpoint whose ranges were trained.
+    """
 
     name: str
     weights: str = "float32"
     quantize_activations: bool = False
     float_points: tuple[str, ...] = ()
     symmetric_points: tuple[str, ...] = ()
+    center_values: bool = False
 
     def quantizes(self, point: str) -> bool:
         """Whether the activation at `point` is int8."""
@@ -66,11 +71,12 @@ def _matches(point: str, patterns: tuple[str, ...]) -> bool:
 W32_A32 = Recipe("w32_a32")
 W16_A32 = Recipe("w16_a32", weights="float16")
 W8_DYNAMIC = Recipe("w8_dynamic", weights="int8")
-W8_A8 = Recipe("w8_a8", weights="int8", quantize_activations=True)
+W8_A8 = Recipe("w8_a8_centerv", weights="int8", quantize_activations=True, center_values=True)
 W8_A8_XNNPACK = Recipe(
-    "w8_a8_symkv_f32softmax_f32residual_f32embedding",
+    "w8_a8_symkv_centerv_f32softmax_f32residual_f32embedding",
     weights="int8",
     quantize_activations=True,
+    center_values=True,
     symmetric_points=("*/attention/self/key", "*/attention/self/value"),
     float_points=(
         *("mask/*", "*/kept_scores", "*/masked_scores", "*/clipped_scores"),
