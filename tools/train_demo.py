@@ -14,8 +14,8 @@ paper (Sun et al., 2020) does it, in two stages, each with a budget of minutes:
 The student has a block for each of the teacher's layers, the teacher's width between them and its vocabulary:
 with MiniLM's 6 layers of 384, 8.9 million parameters, 17.9 MB as float16.
 
-It needs the kit installed with its [distill] extra (torch, transformers), SQuAD v1.1, and a teacher: a Hugging
-Face directory of a BertForQuestionAnswering with its vocab.txt. The shipped checkpoint's is all-MiniLM-L6-v2,
+It needs the kit with its extra [distill] (torch, transformers), SQuAD v1.1, and a teacher: a Hugging Face
+directory of a BertForQuestionAnswering with its vocab.txt. The shipped checkpoint's is all-MiniLM-L6-v2,
 fine-tuned on SQuAD v1.1 (dev F1 77.6). In 15 and 67 minutes on two shared CPU cores with AVX512-BF16, which
 read 6,000 to 8,000 tokens a second when left alone, the student saw 23 million tokens and reached F1 76.2.
 Every few minutes --output_dir gets
