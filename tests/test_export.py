@@ -321,13 +321,14 @@ def test_stopped_in_the_middle(exported: Path, tmp_path: Path, number: int, code
 DRIVER = """
 import contextlib, io, json, sys
 from absl import flags
-from mobilebert_kit import export
+from mobilebert_kit import checkpoint_flags, export
 from mobilebert_kit.main import run
 
 results = []
 for arguments in json.load(sys.stdin):
-    for name in flags.FLAGS.flags_by_module_dict()["mobilebert_kit.export"]:
-        name.unparse()
+    for module in (export, checkpoint_flags):
+        for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]:
+            flag.unparse()
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
