@@ -234,10 +234,12 @@ def test_no_bar_where_nobody_looks(model, dataset, capfd):
 def test_ctrl_c_ends_the_workers(model, folder, dataset):
     """SIGINT in the middle of ten million windows: the loop ends at once, with KeyboardInterrupt."""
     code = """
-        import sys
+        import signal, sys
         import numpy as np
         from types import SimpleNamespace
         from mobilebert_kit.runtime.scoring import run_windows
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
         class Endless(list):  # ten thousand windows that are one
             def __len__(self):
