@@ -77,16 +77,7 @@ class Inputs:
     def __post_init__(self) -> None:
         request = self.request
         self.checkpoint = load_checkpoint(request.checkpoint)
-        self.config = resolve_config(
-            self.checkpoint.settings,
-            self.checkpoint.tensors,
-            self.checkpoint.format,
-            request.config,
-            request.activation,
-            request.mask,
-            quantized=self.checkpoint.quantized,
-            hints=self.checkpoint.hints,
-        )
+        self.config = checkpoint_config(self.checkpoint, request.config, request.activation, request.mask)
 
     def validate(self) -> None:
         """Reads everything that a later step needs, so that a bad input is told before the long work."""
@@ -129,6 +120,22 @@ class Inputs:
         if not windows:
             raise InputError(f"Expected contexts with text in {source}, got not a single token.")
         return Data(source, questions, windows)
+
+
+def checkpoint_config(
+    checkpoint: Checkpoint, config: str | None = None, activation: str | None = None, mask: str | None = None
+) -> MobileBertConfig:
+    """The configuration of `checkpoint`, but for what the flags of these names say."""
+    return resolve_config(
+        checkpoint.settings,
+        checkpoint.tensors,
+        checkpoint.format,
+        config,
+        activation,
+        mask,
+        quantized=checkpoint.quantized,
+        hints=checkpoint.hints,
+    )
 
 
 def find_vocab(asked: str | None, checkpoint: Checkpoint) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,41 @@ from mobilebert_kit.squad.windows import Window
 _KNOWN = [alias for name in MLPERF.input_names for alias in ALIASES[name]]
 
 
+def load_question_answering(path: str | Path) -> tuple[ModuleType, Any]:
+    """(torch, the *ForQuestionAnswering in `path`): float32, on the CPU, for evaluation.
+
+    No code of the model's own is run, no file comes from a hub.
+
+    Raises:
+        InputError: transformers or torch is not installed, it cannot load that, or would make up the head.
+    """
+    try:
+        import torch
+        from transformers import AutoModelForQuestionAnswering, logging
+    except ImportError as error:
+        raise InputError(
+            f"Expected transformers and torch to be installed, to run {path}, got: {error}. Install: "
+            "pip install 'mobilebert_kit[distill]'."
+        ) from error
+    logging.set_verbosity_error()  # what matters of its report on loading is checked below
+    logging.disable_progress_bar()
+    with explained(f"a model for question answering that transformers can load in {path}"):
+        model, report = AutoModelForQuestionAnswering.from_pretrained(
+            str(path),
+            dtype=torch.float32,
+            attn_implementation="eager",  # as the papers write it; the others do not tell their probabilities
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    if report["missing_keys"]:
+        raise InputError(
+            f"Expected a model fine-tuned for question answering in {path}, got none of its "
+            f"{sorted(report['missing_keys'])[0]}: transformers would make it up."
+        )
+    return torch, model.eval()
+
+
 class HuggingFaceModel:
     """Runs in PyTorch, float32, on the CPU. No code of the model's own, no file from a hub."""
 
@@ -23,32 +60,8 @@ class HuggingFaceModel:
     sequence_length = None  # any, up to the model's positions
 
     def __init__(self, path: Path) -> None:
-        try:
-            import torch
-            from transformers import AutoModelForQuestionAnswering, logging
-        except ImportError as error:
-            raise InputError(
-                f"Expected transformers and torch to be installed, to run {path}, got: {error}. Install: "
-                "pip install 'mobilebert_kit[distill]'."
-            ) from error
-        logging.set_verbosity_error()  # what matters of its report on loading is checked below
-        logging.disable_progress_bar()
-        self.path, self._torch = path, torch
-        with explained(f"a model for question answering that transformers can load in {path}"):
-            self._model, report = AutoModelForQuestionAnswering.from_pretrained(
-                str(path),
-                dtype=torch.float32,
-                attn_implementation="eager",  # as the papers write it
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-        if report["missing_keys"]:
-            raise InputError(
-                f"Expected a model fine-tuned for question answering in {path}, got none of its "
-                f"{sorted(report['missing_keys'])[0]}: transformers would make it up."
-            )
-        self._model.eval()
+        self.path = path
+        self._torch, self._model = load_question_answering(path)
         # Its other parameters are no inputs of a window: labels, masks of heads, what to return.
         parameters = inspect.signature(self._model.forward).parameters
         self.inputs = bind_inputs([name for name in _KNOWN if name in parameters], path)

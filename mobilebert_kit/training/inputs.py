@@ -18,8 +18,8 @@ from mobilebert_kit.checkpoints import (
     prove_ranges,
 )
 from mobilebert_kit.errors import InputError
-from mobilebert_kit.inputs import find_vocab, prove_length
-from mobilebert_kit.models.config import QUANTIZED_SCORE_CLIP, MobileBertConfig, resolve_config
+from mobilebert_kit.inputs import checkpoint_config, find_vocab, prove_length
+from mobilebert_kit.models.config import QUANTIZED_SCORE_CLIP, MobileBertConfig
 from mobilebert_kit.squad.dataset import Question, load_questions
 from mobilebert_kit.squad.tokenizer import load_tokenizer
 from mobilebert_kit.squad.windows import Window, make_windows
@@ -183,16 +183,7 @@ def training_config(checkpoint: Checkpoint, request: TrainingRequest) -> MobileB
     activation, mask = request.activation, request.mask
     if request.qat:
         activation, mask = activation or "relu6", mask or "multiplicative"
-    config = resolve_config(
-        checkpoint.settings,
-        checkpoint.tensors,
-        checkpoint.format,
-        request.config,
-        activation,
-        mask,
-        quantized=checkpoint.quantized,
-        hints=checkpoint.hints,
-    )
+    config = checkpoint_config(checkpoint, request.config, activation, mask)
     if request.qat and config.mask_semantics == "multiplicative" and config.score_clip is None:
         config = replace(config, score_clip=QUANTIZED_SCORE_CLIP)
     return config

@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from mobilebert_kit.checkpoints import Checkpoint, content_digest, load_checkpoint, prove_complete
+from mobilebert_kit.comparison.huggingface import load_question_answering
 from mobilebert_kit.errors import InputError
+from mobilebert_kit.inputs import checkpoint_config
 from mobilebert_kit.json_files import read_json_object
-from mobilebert_kit.models.config import resolve_config
 from mobilebert_kit.models.mobilebert import question_answering
 from mobilebert_kit.squad.tokenizer import load_vocab
 from mobilebert_kit.training.loss import OUTPUTS
@@ -99,8 +100,7 @@ class KitTeacher:
                 "Expected a float model as teacher, got a checkpoint with the ranges of quantized training. "
                 "Name the float model that it should be as good as."
             )
-        about = checkpoint.settings, checkpoint.tensors, checkpoint.format
-        config = resolve_config(*about, None, None, None, hints=checkpoint.hints)
+        config = checkpoint_config(checkpoint)
         prove_complete(checkpoint.tensors, config.variable_shapes(), source="the teacher")
         self.digest = checkpoint.digest
         self.layers, self.width = config.num_hidden_layers, config.hidden_size
@@ -137,38 +137,12 @@ class TransformersTeacher:
     """Any *ForQuestionAnswering of transformers, in float32 on the CPU, or on the GPU that torch finds."""
 
     def __init__(self, path: str) -> None:
-        try:
-            import torch
-            from transformers import AutoModelForQuestionAnswering
-        except ImportError as error:
-            raise InputError(
-                f"Expected transformers and torch to be installed for the teacher {path}, got: {error}. "
-                "Install them: pip install 'mobilebert_kit[distill]'."
-            ) from error
-        try:
-            # Files of this machine only, and no code of the model's own.
-            self._model, report = AutoModelForQuestionAnswering.from_pretrained(
-                path,
-                dtype=torch.float32,
-                attn_implementation="eager",  # the others do not tell their probabilities
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise InputError(
-                f"Expected a model that transformers can load in {path}, got: {str(error)[:300]}"
-            ) from error
-        if report["missing_keys"]:
-            raise InputError(
-                f"Expected a teacher fine-tuned for question answering in {path}, got none of its "
-                f"{sorted(report['missing_keys'])[0]}: transformers would make it up."
-            )
+        self._torch, self._model = load_question_answering(path)
         config = self._model.config
         self.layers, self.width = config.num_hidden_layers, config.hidden_size
         self.heads, self.positions = config.num_attention_heads, config.max_position_embeddings
-        self._torch, self._device = torch, "cuda" if torch.cuda.is_available() else "cpu"
-        self._model.eval().to(self._device)
+        self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
+        self._model.to(self._device)
         weights = {name: tensor.cpu().numpy() for name, tensor in self._model.state_dict().items()}
         settings = hashlib.sha256(repr(sorted(config.to_diff_dict().items())).encode()).hexdigest()
         self.digest = hashlib.sha256((content_digest(weights) + settings).encode()).hexdigest()
