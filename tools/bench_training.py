@@ -209,7 +209,7 @@ def kit_trainer(job: Run) -> Trainer:
     tf.config.threading.set_inter_op_parallelism_threads(job.threads)
     from mobilebert_kit.checkpoints import load_checkpoint
     from mobilebert_kit.models.config import resolve_config
-    from mobilebert_kit.training.loss import span_loss
+    from mobilebert_kit.training.distillation import SpanLoss
     from mobilebert_kit.training.lowering import Dropout
     from mobilebert_kit.training.model import TrainableModel
     from mobilebert_kit.training.optimizer import AdamW
@@ -227,9 +227,7 @@ def kit_trainer(job: Run) -> Trainer:
     )
     variables = {name: model.named_variables[name] for name in config.variable_shapes()}
 
-    def loss(outputs: Any, batch: Any) -> tf.Tensor:
-        return span_loss(outputs, batch["start_positions"], batch["end_positions"])
-
+    loss = SpanLoss()
     steps: dict[int, Step] = {}
     optimizer = AdamW(variables, weight_decay=DECAY)
 
