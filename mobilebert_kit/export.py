@@ -15,6 +15,12 @@ from typing import TYPE_CHECKING
 from absl import flags, logging
 
 from mobilebert_kit.checkpoint_flags import ACTIVATION, CONFIG, MASK, VOCAB, checkpoint_path
+from mobilebert_kit.conversion_flags import (
+    CALIBRATION,
+    CALIBRATION_DATA,
+    CALIBRATION_QUESTIONS,
+    SEQUENCE_LENGTH,
+)
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.main import run
 from mobilebert_kit.native_log import import_tensorflow
@@ -29,18 +35,9 @@ ROOT = Path(__file__).resolve().parents[1]
 _TARGET = flags.DEFINE_string("target", None, "Targets, comma-separated; all; or list.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Default: android_assets/TARGET.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier export in --output_dir.")
-_SEQUENCE_LENGTH = flags.DEFINE_integer("max_seq_length", 384, "Tokens of a window.", lower_bound=8)
-_CALIBRATION = flags.DEFINE_string(
-    "calibration",
-    str(ROOT / "calibration" / "demo_calibration.json"),
-    "SQuAD v1.1 file (or name of a dataset, its train split) whose first questions tell activations' ranges.",
-)
-_CALIBRATION_QUESTIONS = flags.DEFINE_integer(
-    "calibration_questions", 100, "How many of them, with all their windows.", lower_bound=1
-)
 _EVAL = flags.DEFINE_string(
     "eval",
-    str(ROOT / "calibration" / "demo_eval.json"),
+    str(CALIBRATION_DATA / "demo_eval.json"),
     "SQuAD v1.1 file (or name of a dataset) on which the float model and every target are scored.",
 )
 _EVAL_QUESTIONS = flags.DEFINE_integer(
@@ -52,7 +49,7 @@ _KEEP_SAVED_MODEL = flags.DEFINE_bool("keep_saved_model", False, "Add the SavedM
 
 def main() -> None:
     if _TARGET.value.strip() == "list":
-        print(describe_targets(_SEQUENCE_LENGTH.value))
+        print(describe_targets(SEQUENCE_LENGTH.value))
         return
     targets = parse_targets(_TARGET.value)
     checkpoint = checkpoint_path()
@@ -68,15 +65,15 @@ def main() -> None:
             targets=targets,
             checkpoint=checkpoint,
             output_dir=default_output if _OUTPUT_DIR.value is None else Path(_OUTPUT_DIR.value),
-            calibration=_CALIBRATION.value,
+            calibration=CALIBRATION.value,
             evaluation=_EVAL.value,
-            calibration_questions=_CALIBRATION_QUESTIONS.value,
+            calibration_questions=CALIBRATION_QUESTIONS.value,
             eval_questions=_EVAL_QUESTIONS.value,
             config=CONFIG.value,
             vocab=VOCAB.value,
             activation=ACTIVATION.value,
             mask=MASK.value,
-            sequence_length=_SEQUENCE_LENGTH.value,
+            sequence_length=SEQUENCE_LENGTH.value,
             max_f1_drop=_MAX_F1_DROP.value,
             keep_saved_model=_KEEP_SAVED_MODEL.value,
             overwrite=_OVERWRITE.value,

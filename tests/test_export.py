@@ -321,12 +321,12 @@ def test_stopped_in_the_middle(exported: Path, tmp_path: Path, number: int, code
 DRIVER = """
 import contextlib, io, json, sys
 from absl import flags
-from mobilebert_kit import checkpoint_flags, export
+from mobilebert_kit import checkpoint_flags, conversion_flags, export
 from mobilebert_kit.main import run
 
 results = []
 for arguments in json.load(sys.stdin):
-    for module in (export, checkpoint_flags):
+    for module in (export, checkpoint_flags, conversion_flags):
         for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]:
             flag.unparse()
     out, err, code = io.StringIO(), io.StringIO(), 0
