@@ -117,7 +117,11 @@ def both_kinds(directory):
 
 
 BAD = {
-    "bert": (changed(model_type="bert"), r"model_type mobilebert in .*config\.json, got 'bert'"),
+    "roberta": (
+        changed(model_type="roberta"),
+        r"model_type mobilebert, bert, distilbert in .*config\.json, got 'roberta'",
+    ),
+    "bert": (changed(model_type="bert"), r"Expected only tensors of a BERT .*got \d+ others"),
     "no config": (lambda d: (d / "config.json").unlink(), r"config\.json, got no such file"),
     "config is no JSON": (
         lambda d: (d / "config.json").write_text("{]"),
@@ -142,7 +146,7 @@ BAD = {
         weights(
             lambda t: {k: v for k, v in t.items() if "qa_" not in k} | {"cls.predictions.bias": np.ones(50)}
         ),
-        "it is not fine-tuned for QA",
+        r"got a head for pre-training \(cls\.\*\) in",
     ),
     "unknown": (weights(lambda t: t | {"adapter.weight": np.ones(1)}), r"1 others:\s+adapter\.weight"),
     "integers": (weights(lambda t: t | {"qa_outputs.bias": np.ones(2, int)}), r"values for qa_outputs\.bias"),

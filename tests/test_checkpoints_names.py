@@ -45,7 +45,7 @@ def test_huggingface_mapping_is_a_bijection(config):
     canonical = list(config.variable_shapes())
     theirs = [huggingface_name(name) for name in canonical]
     assert len(set(theirs)) == len(canonical)
-    mapped = [names.from_huggingface(name) for name in theirs]
+    mapped = [names.MOBILEBERT.from_huggingface(name) for name in theirs]
     assert [target for target, _ in mapped] == canonical
     assert [name for name, transpose in mapped if transpose] == [
         n for n in canonical if n.endswith("/kernel")
@@ -54,12 +54,12 @@ def test_huggingface_mapping_is_a_bijection(config):
 
 def test_rules_name_nothing_twice():
     assert (
-        len({rule.huggingface for rule in names.RULES})
-        == len({r.canonical for r in names.RULES})
-        == len(names.RULES)
+        len({rule.huggingface for rule in names.MOBILEBERT.rules})
+        == len({r.canonical for r in names.MOBILEBERT.rules})
+        == len(names.MOBILEBERT.rules)
     )
-    assert not any(names.from_huggingface(name) for name in names.HUGGINGFACE_UNUSED)
-    assert not any(names.is_canonical(name) for name in names.TENSORFLOW_UNUSED)
+    assert not any(names.MOBILEBERT.from_huggingface(name) for name in names.MOBILEBERT.unused)
+    assert not any(names.MOBILEBERT.is_canonical(name) for name in names.TENSORFLOW_UNUSED)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_rules_name_nothing_twice():
     ],
 )
 def test_odd_names_are_not_canonical(name):
-    assert not names.is_canonical(name)
+    assert not names.MOBILEBERT.is_canonical(name)
 
 
 def test_table_against_transformers():
@@ -83,7 +83,11 @@ def test_table_against_transformers():
     config = transformers.MobileBertConfig(**{key: getattr(SMALL, key) for key in SIZES})
     theirs = transformers.MobileBertForQuestionAnswering(config).state_dict()
     shapes = SMALL.variable_shapes()
-    mapped = {name: names.from_huggingface(name) for name in theirs if name not in names.HUGGINGFACE_UNUSED}
+    mapped = {
+        name: names.MOBILEBERT.from_huggingface(name)
+        for name in theirs
+        if name not in names.MOBILEBERT.unused
+    }
     assert {target for target, _ in mapped.values()} == set(shapes)
     for name, (target, transpose) in mapped.items():
         shape = tuple(theirs[name].shape)

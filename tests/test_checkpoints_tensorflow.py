@@ -148,9 +148,13 @@ OTHER_MODELS = {
         "not fine-tuned for QA",
     ),
     "no head": (lambda t: without(t, "cls/"), "no such head"),
-    "BERT": (
+    "BERT with more feed-forward networks": (
         lambda t: {n.replace("FakeLayerNorm", "LayerNorm"): v for n, v in without(t, "bottleneck").items()},
-        "got a BERT",
+        r"variables of a BERT for question answering in .*others:\s+bert/encoder/layer_0/ffn_layer_0/",
+    ),
+    "a classifier": (
+        lambda t: without(t, "cls/") | {"output_weights": np.ones((2, 24), np.float32), "output_bias": ONE},
+        r"got a head for classification \(output_weights\)",
     ),
     "layer_norm": (
         lambda t: {n.replace("FakeLayerNorm", "LayerNorm"): v for n, v in t.items()},

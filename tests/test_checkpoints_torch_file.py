@@ -172,7 +172,9 @@ BAD = {
         lambda p: b"ctorch._utils\n_rebuild_parameter\n(NNNtR.",
         "parameter that is not a tensor",
     ),
-    "a list": (lambda p: b"].", "the instruction EMPTY_LIST"),
+    "a list": (lambda p: b"](K\x01K\x02e.", "a dict of tensors in .*, got a list"),
+    "appended to nothing": (lambda p: b"K\x01a.", "an instruction without its operand"),
+    "appended to a dict": (lambda p: b"}K\x01a.", "a dict where it does not belong"),
     "a trainer's state": (lambda p: b"}" + text("epoch") + b"K\x03s.", r"something else under \['epoch'\]"),
     "a tensor alone": (
         lambda p: tensor(FLOATS, 0, (1,), (1,)) + b".",
@@ -247,7 +249,6 @@ CENTRAL = b"PK\x01\x02"
 BAD_FILES = {
     "empty": (lambda p: b"", "got another or an empty file"),
     "text": (lambda p: b"hello", "got another or an empty file"),
-    "legacy": (lambda p: pickle.dumps(0x1950A86A20F9469CFC6C, 2), "before torch 1.6"),
     "compressed": (lambda p: archive(p, zipfile.ZIP_DEFLATED), "compressed or encrypted one"),
     "encrypted": (lambda p: patched(archive(p), CENTRAL, 8, b"\x01"), "compressed or encrypted one"),
     "declares too much": (
@@ -304,5 +305,91 @@ def test_against_torch(tmp_path):
             for name, value in state.items():
                 assert np.array_equal(file.read(name), value.detach().float().numpy()), (protocol, name)
     torch.save(state, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
-    with pytest.raises(InputError, match=r"before torch 1\.6"):
-        TorchFile(tmp_path / "old.bin")
+    with TorchFile(tmp_path / "old.bin") as file:
+        assert set(file.names) == set(state)
+        for name, value in state.items():
+            assert np.array_equal(file.read(name), value.detach().float().numpy()), name
+
+
+# The format from before torch 1.6, spoiled.
+SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+
+
+def legacy(
+    magic=0x1950A86A20F9469CFC6C, protocol=1001, system=SYSTEM, keys=("0",), elements=24, program=None
+):
+    stored = storage("FloatStorage", "0", 24)[:-2] + b"NtQ"
+    program = program or state_dict({"a": tensor(stored, 0, (4, 6), (6, 1))})
+    head = b"".join(pickle.dumps(value, 2) for value in (magic, protocol, system))
+    return head + program + pickle.dumps(list(keys), 2) + struct.pack("<q", elements) + VALUES.tobytes()
+
+
+def read_legacy(path, data: bytes) -> np.ndarray:
+    path.write_bytes(data)
+    with TorchFile(path) as file:
+        return file.read("a")
+
+
+def test_legacy(tmp_path):
+    assert np.array_equal(read_legacy(tmp_path / "old.bin", legacy()), VALUES.reshape(4, 6))
+
+
+BAD_LEGACY = {
+    "another number": (lambda p: legacy(magic=1), "the head of a little-endian torch.save file"),
+    "another protocol": (lambda p: legacy(protocol=1002), "the head of a little-endian torch.save file"),
+    "big-endian": (lambda p: legacy(system=SYSTEM | {"little_endian": False}), "the head of a little-endian"),
+    "a system of another kind": (lambda p: legacy(system=[1]), "the head of a little-endian"),
+    "os.system in the head": (
+        lambda p: legacy(system=Call(os.system, f"touch {p}")),
+        r"a reference to \w+\.system",
+    ),
+    "os.system in the tensors": (
+        lambda p: legacy(program=pickle.dumps({"a": Call(os.system, f"touch {p}")}, 2)),
+        r"a reference to \w+\.system",
+    ),
+    "os.system in the keys": (
+        lambda p: legacy(keys=[Call(os.system, f"touch {p}")]),
+        r"a reference to \w+\.system",
+    ),
+    "a module": (lambda p: legacy(program=pickle.dumps([1], 2)), "a dict of tensors in .*, got a list"),
+    "no keys": (lambda p: legacy(keys=()), "the keys of 1 storages"),
+    "another key": (lambda p: legacy(keys=("1",)), "the keys of 1 storages"),
+    "a key twice": (lambda p: legacy(keys=("0", "0")), "the keys of 1 storages"),
+    "a number as key": (lambda p: legacy(keys=(0,)), "the keys of 1 storages"),
+    "another size": (lambda p: legacy(elements=23), "not 24 values in storage 0"),
+    "a view of a storage": (
+        lambda p: legacy(
+            program=state_dict(
+                {"a": tensor(storage("FloatStorage", "0", 24)[:-2] + b"K\x01tQ", 0, (1,), (1,))}
+            )
+        ),
+        "a persistent id that is not a storage",
+    ),
+    "more elements than any file has": (
+        lambda p: legacy(
+            program=b"\x80\x02}" + text("a") + tensor(
+                b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
+                + b"\x8a\x0a" + b"\xff" * 9 + b"\x00NtQ", 0, (1,), (1,)
+            ) + b"s."
+        ),
+        "truncated or damaged",
+    ),
+    "bytes after the end": (lambda p: legacy() + b"x", "1 bytes more than its tensors take"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_LEGACY)
+def test_bad_legacy_file(tmp_path, case):
+    make, message = BAD_LEGACY[case]
+    sentinel = tmp_path / "ran"
+    with pytest.raises(InputError, match=message) as caught:
+        read_legacy(tmp_path / "old.bin", make(sentinel))
+    assert "old.bin" in str(caught.value)
+    assert not sentinel.exists()
+
+
+def test_legacy_file_is_truncated_anywhere(tmp_path):
+    whole = legacy()
+    for size in range(2, len(whole)):
+        with pytest.raises(InputError):
+            read_legacy(tmp_path / "old.bin", whole[:size])

@@ -9,19 +9,17 @@ delegate's check, the F1 of the float model and of the target. The weights are r
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 from benchmark_models import DEMO_CALIBRATION, DEMO_EVAL, checkpoint_or_random
 from benchmark_report import Requirement, publish
+from measured_process import run_measured
 
-from mobilebert_kit.errors import CheckFailed
 from mobilebert_kit.main import run
 from mobilebert_kit.targets import parse_targets
 
@@ -76,25 +74,12 @@ def measure(target: str, checkpoint: Path, output_dir: Path) -> dict[str, Any]:
         *("--calibration_questions", str(_CALIBRATION_QUESTIONS.value)),
         *("--eval", str(Path(_EVAL.value).resolve()), "--eval_questions", str(_EVAL_QUESTIONS.value)),
     ]
-    began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        _, status, usage = os.wait4(process.pid, 0)  # of this process alone, where getrusage sums up all
-    except BaseException:  # Ctrl-C, or terminated: the export goes too
-        process.terminate()
-        process.wait()
-        raise
-    seconds = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise CheckFailed(f"Expected the export of {target} to succeed, got exit code {process.returncode}.")
+    cost = run_measured(command, f"the export of {target}")
     manifest = json.loads((output_dir / "manifest.json").read_text(encoding="utf-8"))
     built = manifest["targets"][target]
     return {
         "target": target,
-        "seconds": round(seconds, 1),
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        "peak_bytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        **asdict(cost),
         "file_bytes": manifest["files"][built["file"]]["bytes"],
         "nodes": built["nodes"],
         "mask_value": built["mask_value"],

@@ -1,15 +1,16 @@
-"""Logits of a MobileBERT directory by transformers: the independent implementation that ours is held against.
+"""Logits of a Hugging Face directory by transformers: the independent implementation ours is held against.
 
     python tools/transformers_reference.py DIRECTORY inputs.npz outputs.npz
 
 A process of its own, so that torch and TensorFlow need not share one. The arrays: input_ids, input_mask and
 segment_ids, int [N, S]; start_logits and end_logits, float32 [N, S]; per layer, over unmasked tokens,
-hidden_deviation [L + 1] (the embeddings first) and attention_perplexity [L].
+hidden_deviation [L + 1] (the embeddings first) and attention_perplexity [L] (not of a small BERT).
 """
 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
@@ -51,28 +52,46 @@ def reference_logits(directory: Path, inputs: dict[str, np.ndarray]) -> dict[str
             return dict(outputs)
 
 
-def _compute(directory: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _load(directory: str) -> object:
     import torch
-    from transformers import MobileBertForQuestionAnswering
+    from transformers import AutoConfig, AutoModelForQuestionAnswering
 
+    config = AutoConfig.from_pretrained(directory)
+    if (
+        config.model_type == "bert"
+        and getattr(config, "output_size", config.hidden_size) != config.hidden_size
+    ):
+        from small_bert_reference import SmallBert
+
+        return SmallBert(Path(directory)).eval()
     # eager: the attention as it is written in the paper, and the one that returns its probabilities
-    model = MobileBertForQuestionAnswering.from_pretrained(
+    return AutoModelForQuestionAnswering.from_pretrained(
         directory, dtype=torch.float32, attn_implementation="eager"
     ).eval()
+
+
+def _compute(directory: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    import torch
+
+    model = _load(directory)
     names = {"input_ids": "input_ids", "attention_mask": "input_mask", "token_type_ids": "segment_ids"}
+    takes = inspect.signature(model.forward).parameters  # a DistilBERT no token_type_ids
     start, end, hidden, perplexity = [], [], [], []
     with torch.no_grad():
         for row in range(len(inputs["input_ids"])):
             tensors = {
                 theirs: torch.from_numpy(inputs[ours][row : row + 1].astype(np.int64))
                 for theirs, ours in names.items()
+                if theirs in takes
             }
             out = model(**tensors, output_hidden_states=True, output_attentions=True)
             start.append(out.start_logits[0].numpy())
             end.append(out.end_logits[0].numpy())
             kept = tensors["attention_mask"][0].bool()
             hidden.append([state[0, kept].std().item() for state in out.hidden_states])
-            entropy = [-(p * p.clamp_min(1e-30).log()).sum(-1)[0, :, kept].mean() for p in out.attentions]
+            entropy = [
+                -(p * p.clamp_min(1e-30).log()).sum(-1)[0, :, kept].mean() for p in out.attentions or ()
+            ]
             perplexity.append([value.exp().item() for value in entropy])
     return {
         "start_logits": np.stack(start).astype(np.float32),

@@ -1,10 +1,12 @@
-"""Any published MobileBERT checkpoint -> {canonical name: float32 array}.
+"""Any published checkpoint of a MobileBERT, BERT or DistilBERT -> {canonical name: float32 array}.
 
-locate.py            what kind of checkpoint a path is
+locate.py            what kind of checkpoint a path is    family.py             which family it is of
 tensorflow_format.py TF1 checkpoints and SavedModels     saved_model_graph.py  what a SavedModel's graph tells
 huggingface.py       config.json with safetensors or torch weights
 torch_file.py        pytorch_model.bin without torch      torch_pickle.py       its pickle, read as data
-names.py             the name tables                      integrity.py          completeness, digest
+torch_zip.py         its format since torch 1.6           torch_legacy.py       its format before
+names.py             the name tables, bert_names.py BERT's; name_table.py what a table is
+integrity.py         completeness, digest
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ class Checkpoint:
 
 
 def load_checkpoint(path: str | Path, *, headless: bool = False) -> Checkpoint:
-    """Reads a MobileBERT that is fine-tuned for question answering.
+    """Reads a MobileBERT, BERT or DistilBERT that is fine-tuned for question answering.
 
     Args:
         path: a TF1 checkpoint prefix or its directory, a SavedModel directory or its `variables` folder, or a

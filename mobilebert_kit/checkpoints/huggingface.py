@@ -1,15 +1,19 @@
-"""A Hugging Face directory of a MobileBertForQuestionAnswering: config.json and its weights."""
+"""A Hugging Face directory of a model for question answering, of any family: config.json and its weights."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mobilebert_kit.checkpoints import names
+from mobilebert_kit.checkpoints.family import family_of_settings, family_of_tensors
 from mobilebert_kit.checkpoints.integrity import listing
+from mobilebert_kit.checkpoints.name_table import NameTable, modern
+from mobilebert_kit.checkpoints.names import TABLES
 from mobilebert_kit.checkpoints.torch_file import TorchFile
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.json_files import read_json_object
@@ -21,6 +25,18 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+# What other heads are called, and what they are for.
+OTHER_HEADS = {
+    "cls.": "pre-training",
+    "vocab_": "pre-training",
+    "classifier.": "classification",
+    "pre_classifier.": "classification",
+}
+# What tensors are called that belong to a variant of BERT.
+OTHER_VARIANTS = {
+    ".distance_embedding.": "position_embedding_type relative_key",
+    ".crossattention.": "add_cross_attention",
+}
 OTHER_WEIGHT_FILES = ("tf_model.h5", "flax_model.msgpack", "model.onnx", "adapter_model.safetensors")
 
 
@@ -68,13 +84,7 @@ def read_huggingface(
         InputError: another kind of model, missing or damaged files, or names that the mapping does not know.
     """
     settings = read_json_object(directory / "config.json", "the Hugging Face model configuration")
-    model_type = settings.get("model_type", "mobilebert")
-    if model_type != "mobilebert":
-        raise InputError(
-            f"Expected model_type mobilebert in {directory / 'config.json'}, got {model_type!r}. This kit "
-            "takes "
-            "MobileBertForQuestionAnswering."
-        )
+    family = family_of_settings(settings, directory / "config.json")
     with ExitStack() as stack:
         source = {}
         for path in weight_paths(directory):
@@ -87,7 +97,8 @@ def read_huggingface(
                     f"Expected each tensor in one file of {directory}, got two of:{listing(repeated)}"
                 )
             source.update(dict.fromkeys(file.names, file))
-        targets = map_names(source, where=str(directory), headless=headless)
+        table = TABLES[family or family_of_tensors(source) or "mobilebert"]
+        targets = map_names(table, source, where=str(directory), headless=headless)
         tensors = {}
         for name, (canonical, transpose) in targets.items():
             tensor = source[name].read(name)
@@ -99,31 +110,36 @@ def read_huggingface(
     return tensors, settings, tuple(sorted(source.keys() - targets.keys()))
 
 
-def map_names(found: Any, *, where: str, headless: bool = False) -> dict[str, tuple[str, bool]]:
+def map_names(
+    table: NameTable, found: Iterable[str], *, where: str, headless: bool = False
+) -> dict[str, tuple[str, bool]]:
     """Hugging Face name -> (canonical name, transpose), for all names that are not unused heads or buffers.
 
     Raises:
-        InputError: unknown names, or no question-answering head unless `headless`.
+        InputError: unknown names, two names of one variable, or no question-answering head unless `headless`.
     """
     if "qa_outputs.weight" not in found and not headless:
+        others = {task: f"{p}*" for p, task in OTHER_HEADS.items() for name in found if name.startswith(p)}
+        heads = " and ".join(f"a head for {task} ({prefix})" for task, prefix in others.items())
         raise InputError(
-            "Expected a MobileBERT fine-tuned for question answering (qa_outputs.weight), got no such head "
-            f"in {where}"
-            + (
-                " but pre-training heads (cls.*): it is not fine-tuned for QA"
-                if any(name.startswith("cls.") for name in found)
-                else ""
-            )
-            + ". Fine-tune it on SQuAD first."
+            f"Expected a {table.title} fine-tuned for question answering (qa_outputs.weight), got "
+            f"{heads or 'no such head'} in {where}. Fine-tune it on SQuAD first."
         )
-    mapped = {name: names.from_huggingface(name) for name in found if name not in names.HUGGINGFACE_UNUSED}
+    mapped = {
+        name: table.from_huggingface(modern(name)) for name in found if modern(name) not in table.unused
+    }
     unknown = [name for name, target in mapped.items() if target is None]
     if unknown:
+        variants = sorted({v for part, v in OTHER_VARIANTS.items() if any(part in name for name in unknown)})
         raise InputError(
-            f"Expected only tensors of a MobileBertForQuestionAnswering in {where}, got {len(unknown)} "
-            f"others:{listing(sorted(unknown))}"
+            f"Expected only tensors of a {table.title} for question answering in {where}, got {len(unknown)} "
+            f"others{' of ' + ' and '.join(variants) if variants else ''}:{listing(sorted(unknown))}"
         )
-    return {name: target for name, target in mapped.items() if target is not None}
+    twice = [name for name, count in Counter(mapped.values()).items() if count > 1]
+    if twice:
+        names = sorted(name for name, target in mapped.items() if target in twice)
+        raise InputError(f"Expected one name for each variable in {where}, got two of:{listing(names)}")
+    return mapped
 
 
 def weight_paths(directory: Path) -> list[Path]:

@@ -53,7 +53,7 @@ def prove_complete(
     if any(kinds.values()):
         found = "".join(f"\n  {len(found)} {kind}:{listing(found)}" for kind, found in kinds.items() if found)
         raise InputError(
-            f"Expected {len(expected_shapes)} finite tensors of this MobileBERT in {source}, got:{found}\n"
+            f"Expected {len(expected_shapes)} finite tensors of this model in {source}, got:{found}\n"
             "Use the checkpoint that this configuration describes, or give the right one with --config."
         )
 

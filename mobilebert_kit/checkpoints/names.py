@@ -1,7 +1,7 @@
-"""Names of variables as data: Hugging Face <-> canonical, quantizer ranges, what only training needs.
+"""Names of variables as data: the families' tables, what only training needs, quantizer ranges.
 
-Canonical names are those of the published TensorFlow checkpoints (google-research/mobilebert; the MLCommons
-SavedModels have the same 1,114). `{layer}` and `{ffn}` stand for a number without leading zeros.
+Canonical names of a MobileBERT are those of the published TensorFlow checkpoints (google-research/mobilebert;
+the MLCommons SavedModels have the same 1,114).
 Source of the Hugging Face column: transformers, models/mobilebert/modeling_mobilebert.py.
 """
 
@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
-LAYER = "bert/encoder/layer_{layer}/"
+from mobilebert_kit.checkpoints.bert_names import BERT, DISTILBERT
+from mobilebert_kit.checkpoints.name_table import (
+    DENSE,
+    LAYER,
+    NORM,
+    NUMBER,
+    PRETRAINING_HEADS,
+    TABLE,
+    NameTable,
+    rules,
+)
 
-# Module: Hugging Face scope, canonical scope, leaves. A torch Linear stores [out, in], TensorFlow [in, out].
-_DENSE = (("weight", "kernel", True), ("bias", "bias", False))
-_NORM = (("weight", "gamma", False), ("bias", "beta", False))
-_TABLE = (("weight", "", False),)
 _HF_LAYER = "mobilebert.encoder.layer.{layer}."
 _BLOCKS = (  # a dense layer followed by a NoNorm
     ("attention.output", "attention/output"),
@@ -27,59 +32,37 @@ _BLOCKS = (  # a dense layer followed by a NoNorm
     ("output.bottleneck", "output/bottleneck"),
 )
 _MODULES = (
-    ("mobilebert.embeddings.word_embeddings", "bert/embeddings/word_embeddings", _TABLE),
-    ("mobilebert.embeddings.position_embeddings", "bert/embeddings/position_embeddings", _TABLE),
-    ("mobilebert.embeddings.token_type_embeddings", "bert/embeddings/token_type_embeddings", _TABLE),
-    ("mobilebert.embeddings.embedding_transformation", "bert/embeddings/embedding_transformation", _DENSE),
-    ("mobilebert.embeddings.LayerNorm", "bert/embeddings/FakeLayerNorm", _NORM),
+    ("mobilebert.embeddings.word_embeddings", "bert/embeddings/word_embeddings", TABLE),
+    ("mobilebert.embeddings.position_embeddings", "bert/embeddings/position_embeddings", TABLE),
+    ("mobilebert.embeddings.token_type_embeddings", "bert/embeddings/token_type_embeddings", TABLE),
+    ("mobilebert.embeddings.embedding_transformation", "bert/embeddings/embedding_transformation", DENSE),
+    ("mobilebert.embeddings.LayerNorm", "bert/embeddings/FakeLayerNorm", NORM),
     *(
-        (_HF_LAYER + f"attention.self.{x}", LAYER + f"attention/self/{x}", _DENSE)
+        (_HF_LAYER + f"attention.self.{x}", LAYER + f"attention/self/{x}", DENSE)
         for x in ("query", "key", "value")
     ),
-    *((_HF_LAYER + f"{hf}.dense", LAYER + f"{tf}/dense", _DENSE) for hf, tf in _BLOCKS),
-    *((_HF_LAYER + f"{hf}.LayerNorm", LAYER + f"{tf}/FakeLayerNorm", _NORM) for hf, tf in _BLOCKS),
-    (_HF_LAYER + "intermediate.dense", LAYER + "intermediate/dense", _DENSE),
-    (_HF_LAYER + "ffn.{ffn}.intermediate.dense", LAYER + "ffn_layer_{ffn}/intermediate/dense", _DENSE),
+    *((_HF_LAYER + f"{hf}.dense", LAYER + f"{tf}/dense", DENSE) for hf, tf in _BLOCKS),
+    *((_HF_LAYER + f"{hf}.LayerNorm", LAYER + f"{tf}/FakeLayerNorm", NORM) for hf, tf in _BLOCKS),
+    (_HF_LAYER + "intermediate.dense", LAYER + "intermediate/dense", DENSE),
+    (_HF_LAYER + "ffn.{ffn}.intermediate.dense", LAYER + "ffn_layer_{ffn}/intermediate/dense", DENSE),
 )
 
-
-class Rule(NamedTuple):
-    """One row of the bijection; `transpose` is from the Hugging Face tensor to the canonical one."""
-
-    huggingface: str
-    canonical: str
-    transpose: bool
-
-
-RULES: tuple[Rule, ...] = (
-    *(
-        Rule(f"{hf}.{torch_leaf}", f"{tf}/{tf_leaf}".rstrip("/"), transpose)
-        for hf, tf, leaves in _MODULES
-        for torch_leaf, tf_leaf, transpose in leaves
+MOBILEBERT = NameTable(
+    "MobileBERT",
+    rules(_MODULES),
+    # Heads that question answering does not use, and a buffer that older transformers versions saved.
+    frozenset(
+        [
+            "mobilebert.embeddings.position_ids",
+            "mobilebert.pooler.dense.weight",
+            "mobilebert.pooler.dense.bias",
+            "cls.predictions.dense.weight",
+            *PRETRAINING_HEADS,
+        ]
     ),
-    # The published head multiplies by the transposed table, so that both store [2, hidden].
-    Rule("qa_outputs.weight", "cls/squad/output_weights", False),
-    Rule("qa_outputs.bias", "cls/squad/output_bias", False),
 )
+TABLES = {"mobilebert": MOBILEBERT, "bert": BERT, "distilbert": DISTILBERT}
 
-# Heads that question answering does not use, and a buffer that older transformers versions saved.
-HUGGINGFACE_UNUSED = frozenset(
-    [
-        "mobilebert.embeddings.position_ids",
-        "mobilebert.pooler.dense.weight",
-        "mobilebert.pooler.dense.bias",
-        "cls.predictions.bias",
-        "cls.predictions.dense.weight",
-        "cls.predictions.decoder.weight",
-        "cls.predictions.decoder.bias",
-        "cls.predictions.transform.dense.weight",
-        "cls.predictions.transform.dense.bias",
-        "cls.predictions.transform.LayerNorm.weight",
-        "cls.predictions.transform.LayerNorm.bias",
-        "cls.seq_relationship.weight",
-        "cls.seq_relationship.bias",
-    ]
-)
 TENSORFLOW_UNUSED = frozenset(
     [
         "global_step",
@@ -114,31 +97,6 @@ QUANTIZERS: tuple[tuple[str, int, int], ...] = (
     *((f"{scope}/FakeLayerNorm", 3, 0) for _, scope in _BLOCKS),  # beta, gamma, input * gamma
 )
 _RANGE = re.compile(f"(.+)/({ACTIVATION_QUANTIZER}|{WEIGHT_QUANTIZER})(_[0-9]+)?/(min|max)")
-_NUMBER = r"(0|[1-9][0-9]{0,3})"
-
-
-def _pattern(template: str) -> re.Pattern[str]:
-    text = re.escape(template)
-    for field in ("layer", "ffn"):
-        text = text.replace(re.escape("{" + field + "}"), f"(?P<{field}>{_NUMBER})")
-    return re.compile(text)
-
-
-_FROM_HUGGINGFACE = tuple((_pattern(rule.huggingface), rule) for rule in RULES)
-_CANONICAL = tuple(_pattern(rule.canonical) for rule in RULES)
-
-
-def from_huggingface(name: str) -> tuple[str, bool] | None:
-    """(canonical name, whether to transpose) of a Hugging Face name; None where no model has it."""
-    for pattern, rule in _FROM_HUGGINGFACE:
-        if match := pattern.fullmatch(name):
-            return rule.canonical.format(**match.groupdict()), rule.transpose
-    return None
-
-
-def is_canonical(name: str) -> bool:
-    """Whether a MobileBERT of some size, with its question-answering head, has a variable of that name."""
-    return any(pattern.fullmatch(name) for pattern in _CANONICAL)
 
 
 def is_quant_range(name: str) -> bool:
@@ -181,7 +139,7 @@ def depth(names: Iterable[str]) -> tuple[int, int]:
     """(layers, feed-forward networks a layer) in the canonical `names`, by their highest numbers."""
     layers, networks = 0, 1
     for name in names:
-        if match := re.match(rf"bert/encoder/layer_{_NUMBER}/(?:ffn_layer_{_NUMBER}/)?", name):
+        if match := re.match(rf"bert/encoder/layer_{NUMBER}/(?:ffn_layer_{NUMBER}/)?", name):
             layers = max(layers, int(match[1]) + 1)
             networks = max(networks, int(match[2]) + 2 if match[2] else 1)
     return layers, networks

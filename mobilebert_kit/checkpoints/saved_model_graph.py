@@ -18,7 +18,13 @@ import numpy as np
 from mobilebert_kit.errors import InputError
 
 MASK_CONSTANTS = {-10000.0: "additive", -6.0: "multiplicative"}
-ACTIVATIONS = {"Relu": "relu", "Relu6": "relu6"}
+ACTIVATIONS = {
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "Erf": "gelu",
+    "Erfc": "gelu",
+    "Tanh": "gelu_tanh",  # the only one of an encoder; the pooler is not part of it
+}
 
 
 def graph_hints(path: Path) -> dict[str, str]:

@@ -10,11 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from mobilebert_kit.checkpoints import names
+from mobilebert_kit.checkpoints.family import family_of_variables
 from mobilebert_kit.checkpoints.integrity import listing
 from mobilebert_kit.errors import InputError
 
 Ranges = dict[str, tuple[np.ndarray, np.ndarray]]
 STEP = "global_step"
+# What the variables of other heads begin with.
+OTHER_HEADS = {
+    "cls/": "a pre-trained one, not fine-tuned for QA (cls/predictions and cls/seq_relationship heads)",
+    "output_weights": "a head for classification (output_weights)",
+}
 
 
 @dataclass(frozen=True)
@@ -29,14 +35,14 @@ class TensorflowVariables:
 
 
 def read_variables(prefix: Path, *, headless: bool = False) -> TensorflowVariables:
-    """Reads the float weights of a fine-tuned MobileBERT, and the ranges of its quantized training.
+    """Reads the float weights of a fine-tuned model, and the ranges of a MobileBERT's quantized training.
 
     Args:
         prefix: `<prefix>.index` and `<prefix>.data-?????-of-?????` exist.
         headless: allow that the question-answering head is absent.
     Raises:
         InputError: a shard is missing, a file is truncated or damaged, or the variables are those of
-            something else (pre-training heads only, BERT, a Keras model ...).
+            something else (pre-training heads only, a classifier, a Keras model ...).
     """
     try:
         import tensorflow as tf
@@ -96,7 +102,8 @@ def classify(
         InputError: a name is none of the three, the question-answering head is absent (unless `headless`), or
             the ranges are not exactly those that quantized training of this many layers makes.
     """
-    weights = sorted(name for name in shapes if names.is_canonical(name))
+    table = names.TABLES[family_of_variables(shapes)]
+    weights = sorted(name for name in shapes if table.is_canonical(name))
     ranges = sorted(name for name in shapes if names.is_quant_range(name))
     unused = sorted(
         name for name in shapes if name in names.TENSORFLOW_UNUSED or names.is_optimizer_slot(name, shapes)
@@ -104,32 +111,25 @@ def classify(
     unknown = sorted(shapes.keys() - set(weights) - set(ranges) - set(unused))
     if any(name == "_CHECKPOINTABLE_OBJECT_GRAPH" or "/.ATTRIBUTES/" in name for name in shapes):
         raise InputError(
-            "Expected the variables of a published MobileBERT (bert/embeddings/...), got an object-based "
+            "Expected the variables of a published checkpoint (bert/embeddings/...), got an object-based "
             "(TF2 or "
             f"Keras) checkpoint in {source}. Give the checkpoint that the model was made from."
         )
-    if any(re.match(r"bert/.*(?<!Fake)LayerNorm/", name) for name in unknown):
-        kind = "MobileBERT with layer_norm" if any("/bottleneck/" in n for n in shapes) else "BERT"
+    if table is names.MOBILEBERT and any("/LayerNorm/" in n and n.startswith("bert/") for n in unknown):
         raise InputError(
-            f"Expected a MobileBERT with normalization_type no_norm (FakeLayerNorm variables), got a {kind} "
-            f"(LayerNorm variables) in {source}. Use an _OPT checkpoint of MobileBERT."
+            "Expected a MobileBERT with normalization_type no_norm (FakeLayerNorm variables), got a "
+            f"MobileBERT with layer_norm (LayerNorm variables) in {source}. Use an _OPT checkpoint."
         )
     if not headless and not any(name.startswith("cls/squad/") for name in weights):
-        pretraining = any(name.startswith(("cls/predictions/", "cls/seq_relationship/")) for name in shapes)
+        heads = [task for prefix, task in OTHER_HEADS.items() if any(n.startswith(prefix) for n in shapes)]
         raise InputError(
-            "Expected a MobileBERT fine-tuned for question answering (cls/squad/output_weights), got "
-            + (
-                "a pre-trained one, not fine-tuned for QA (only cls/predictions and cls/seq_relationship "
-                "heads)"
-                if pretraining
-                else "no such head"
-            )
-            + f" in {source}. Fine-tune it on SQuAD first."
+            f"Expected a {table.title} fine-tuned for question answering (cls/squad/output_weights), got "
+            f"{' and '.join(heads) or 'no such head'} in {source}. Fine-tune it on SQuAD first."
         )
     if unknown:
         raise InputError(
-            f"Expected only variables of a MobileBERT for question answering in {source}, got {len(unknown)} "
-            f"others:{listing(unknown)}"
+            f"Expected only variables of a {table.title} for question answering in {source}, got "
+            f"{len(unknown)} others:{listing(unknown)}"
         )
     if ranges:
         _prove_ranges(ranges, weights, shapes, source)

@@ -1,7 +1,7 @@
 """The pickle inside a `pytorch_model.bin`, read as data.
 
 Pickle is a program for a stack machine, and the usual reader runs whatever it calls. This is a machine of its
-own with the 32 instructions that torch.save emits for a dict of tensors: none can import, call or build
+own with the 35 instructions that torch.save emits for a dict of tensors: none can import, call or build
 anything of Python's. REDUCE knows three names and makes inert records of them; every other instruction or
 name is refused, with its name. Nothing here uses the `pickle` module.
 Source of the calls: torch/_utils.py (_rebuild_tensor_v2, _rebuild_parameter), torch/serialization.py.
@@ -27,15 +27,20 @@ REBUILD_TENSOR = ("torch._utils", "_rebuild_tensor_v2")
 REBUILD_PARAMETER = ("torch._utils", "_rebuild_parameter")
 CALLABLE = (ORDERED_DICT, REBUILD_TENSOR, REBUILD_PARAMETER)
 MAX_RANK = 8
+MAX_PICKLE_BYTES = 4 * 2**20  # 1,113 tensors take a quarter of one
 
 
 @dataclass(frozen=True)
 class Storage:
-    """`elements` values of `dtype` in the archive's `data/<key>`."""
+    """`elements` values of `dtype`, which the file keeps under `key`."""
 
     dtype: str
     key: str
     elements: int
+
+    @property
+    def itemsize(self) -> int:
+        return 2 if self.dtype == "bfloat16" else int(self.dtype[-1])
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,8 @@ class _Machine:
         return _Name(module, name)
 
     def storage(self, identity: Any) -> Storage:
+        if isinstance(identity, tuple) and len(identity) == 6 and identity[5] is None:
+            identity = identity[:5]  # before torch 1.6: whether the storage is a part of another one
         if not (isinstance(identity, tuple) and len(identity) == 5 and identity[0] == "storage"):
             raise self.refuse("a persistent id that is not a storage")
         _, kind, key, device, elements = identity
@@ -201,6 +208,8 @@ class _Machine:
             push(_MARK)
         elif code == b"}":
             push({})
+        elif code == b"]":
+            push([])
         elif code == b")":
             push(())
         elif code == b"N":
@@ -226,6 +235,10 @@ class _Machine:
             self.set_items([key, value])
         elif code == b"u":
             self.set_items(self.pop_mark())
+        elif code in b"ae":
+            values = [self.pop()] if code == b"a" else self.pop_mark()
+            push(target := self.pop(list))
+            target.extend(values)
         elif code in b"qr\x94":
             index = len(self.memo) if code == b"\x94" else self.number("B" if code == b"q" else "I")
             push(value := self.pop())
@@ -258,16 +271,27 @@ class _Machine:
 _NUMBERS = {b"J": "i", b"K": "B", b"M": "H"}
 
 
-def read_state_dict(program: bytes, *, source: str) -> dict[str, Tensor]:
-    """The tensors that a `data.pkl` describes, by name; nothing in it is run.
+def read_pickle(program: bytes, at: int = 0, *, source: str) -> tuple[Any, int]:
+    """(what the pickle that starts at byte `at` describes, where it ends); nothing in it is run.
+
+    Numbers, strings, tuples, lists, dicts and `Tensor`s. Raises InputError for all else.
+    """
+    machine = _Machine(program, source)
+    machine.at = at
+    return machine.run(), machine.at
+
+
+def read_state_dict(program: bytes, at: int = 0, *, source: str) -> tuple[dict[str, Tensor], int]:
+    """(the tensors that a pickle describes, by name; where it ends); nothing in it is run.
 
     Args:
-        program: the pickle.
+        program: bytes with the pickle.
+        at: the byte that it starts at.
         source: the file's name, for messages.
     Raises:
         InputError: anything but a flat dict of tensors, each within its storage.
     """
-    result = _Machine(program, source).run()
+    result, end = read_pickle(program, at, source=source)
     if not isinstance(result, dict):
         raise InputError(f"Expected a dict of tensors in {source}, got a {type(result).__name__}.")
     others = [name for name, value in result.items() if not isinstance(value, Tensor)]
@@ -277,4 +301,4 @@ def read_state_dict(program: bytes, *, source: str) -> dict[str, Tensor]:
             "it "
             "again with torch.save(model.state_dict(), ...)."
         )
-    return dict(result)
+    return dict(result), end

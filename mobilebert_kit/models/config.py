@@ -1,226 +1,27 @@
-"""Size and arithmetic of a MobileBERT: the published keys, and the variables that they imply.
-
-Sources: google-research/mobilebert, modeling.py (BertConfig) and its configuration
-uncased_L-24_H-128_B-512_A-4_F-4_OPT.json; transformers, models/mobilebert/configuration_mobilebert.py.
-"""
+"""The configuration of a checkpoint's model, whichever family it is of: who has the last word on each key."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from mobilebert_kit.checkpoints.family import family_of_settings, family_of_variables
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.json_files import read_json_object
+from mobilebert_kit.models.bert_config import BertConfig
+from mobilebert_kit.models.mobilebert_config import ACTIVATIONS, MASKS, SIZES, MobileBertConfig
 from mobilebert_kit.models.shapes import told_by_shapes
 
-ACTIVATIONS = ("relu", "relu6")
-MASKS = ("additive", "multiplicative")
-MASK_VALUES = {"additive": -10000.0, "multiplicative": -6.0}  # what a masked score gets, in each semantics
-QUANTIZED_SCORE_CLIP = (-6.0, 60.0)  # modeling.py with use_quantized_training
+__all__ = ["ACTIVATIONS", "SIZES", "BertConfig", "MobileBertConfig", "ModelConfig", "resolve_config"]
+
+ModelConfig = MobileBertConfig | BertConfig
 # What has no checkpoint's say: pre-QAT modeling.py is additive and so is transformers. The commit that the
 # published SavedModels name has the multiplicative code on its float path too.
 DEFAULT_MASK = {"tf1": "additive", "huggingface": "additive", "saved_model": "multiplicative"}
-PUBLISHED_HEADS = 4
-
-# Size: the largest that is taken (so that a wrong file cannot stall the kit), transformers' default.
-SIZES: dict[str, tuple[int, int]] = {
-    "vocab_size": (2**24, 30522),
-    "embedding_size": (2**16, 128),
-    "hidden_size": (2**16, 512),
-    "num_hidden_layers": (512, 24),
-    "num_attention_heads": (2**10, 4),
-    "intra_bottleneck_size": (2**16, 128),
-    "intermediate_size": (2**16, 512),
-    "num_feedforward_networks": (64, 4),
-    "max_position_embeddings": (2**20, 512),
-    "type_vocab_size": (2**16, 2),
-}
-# Variant: what this kit builds, the default in modeling.py, the default in transformers.
-VARIANTS: dict[str, tuple[Any, Any, Any]] = {
-    "normalization_type": ("no_norm", "layer_norm", "no_norm"),
-    "trigram_input": (True, False, True),
-    "use_bottleneck": (True, False, True),
-    "use_bottleneck_attention": (False, False, False),
-    "key_query_shared_bottleneck": (True, False, True),
-}
-
-
-@dataclass(frozen=True)
-class MobileBertConfig:
-    """The published keys, the mask semantics, and the clip of attention scores (None: no clip).
-
-    mask_semantics: "additive" is scores + (1 - mask) * -10000; "multiplicative" is
-    scores * mask + (1 - mask) * -6, after which quantized training clips to `score_clip`.
-    Raises InputError on values that no MobileBERT has.
-    """
-
-    vocab_size: int
-    embedding_size: int
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intra_bottleneck_size: int
-    intermediate_size: int
-    num_feedforward_networks: int
-    max_position_embeddings: int
-    type_vocab_size: int
-    hidden_act: str = "relu"
-    mask_semantics: str = "additive"
-    score_clip: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        for key, (largest, _) in SIZES.items():
-            value = getattr(self, key)
-            if type(value) is not int or not 1 <= value <= largest:
-                raise InputError(
-                    f"Expected {key} to be a whole number from 1 to {largest}, got {value!r:.80}."
-                )
-        for key, choices in (("hidden_act", ACTIVATIONS), ("mask_semantics", MASKS)):
-            if getattr(self, key) not in choices:
-                raise InputError(
-                    f"Expected {key} to be {' or '.join(choices)}, got {getattr(self, key)!r:.80}."
-                )
-        if self.intra_bottleneck_size % self.num_attention_heads:
-            raise InputError(
-                f"Expected intra_bottleneck_size to be a multiple of num_attention_heads, got "
-                f"{self.intra_bottleneck_size} and {self.num_attention_heads}."
-            )
-        if self.score_clip is not None:
-            object.__setattr__(self, "score_clip", _checked_clip(self.score_clip))
-
-    @property
-    def attention_head_size(self) -> int:
-        return self.intra_bottleneck_size // self.num_attention_heads
-
-    @property
-    def mask_value(self) -> float:
-        """What padding adds to (additive) or puts in place of (multiplicative) an attention score."""
-        return MASK_VALUES[self.mask_semantics]
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of weights, the question-answering head included."""
-        return sum(math.prod(shape) for shape in self.variable_shapes().values())
-
-    @classmethod
-    def from_published(cls, raw: Mapping[str, Any], *, source: str = "the configuration") -> MobileBertConfig:
-        """From the JSON of google-research/mobilebert (or `to_dict`); training's keys are ignored.
-
-        Raises:
-            InputError: a key is absent, or asks for a variant that this kit does not build.
-        """
-        absent = [key for key in (*SIZES, "hidden_act") if key not in raw]
-        if absent:
-            raise InputError(
-                f"Expected {', '.join(absent)} in {source}, got none. Is it a MobileBERT configuration?"
-            )
-        _check_variants({key: raw.get(key, google) for key, (_, google, _) in VARIANTS.items()}, raw, source)
-        return cls._of(raw, {key: raw[key] for key in SIZES}, raw["hidden_act"], source)
-
-    @classmethod
-    def from_huggingface(
-        cls, raw: Mapping[str, Any], *, source: str = "the configuration"
-    ) -> MobileBertConfig:
-        """From a config.json of transformers, whose defaults hold for absent keys.
-
-        Raises:
-            InputError: another model_type, or a variant that this kit does not build.
-        """
-        model_type = raw.get("model_type", "mobilebert")
-        if model_type != "mobilebert":
-            raise InputError(f"Expected model_type mobilebert in {source}, got {model_type!r:.80}.")
-        _check_variants({key: raw.get(key, theirs) for key, (_, _, theirs) in VARIANTS.items()}, raw, source)
-        sizes = {key: raw.get(key, default) for key, (_, default) in SIZES.items()}
-        # transformers derives it: with bottlenecks, attention works at the bottleneck's width.
-        true_hidden_size = raw.get("true_hidden_size", sizes["intra_bottleneck_size"])
-        if true_hidden_size != sizes["intra_bottleneck_size"]:
-            raise InputError(
-                "Expected true_hidden_size to be intra_bottleneck_size "
-                f"({sizes['intra_bottleneck_size']!r:.80}) in "
-                f"{source}, got {true_hidden_size!r:.80}."
-            )
-        return cls._of(raw, sizes, raw.get("hidden_act", "relu"), source)
-
-    @classmethod
-    def from_shapes(cls, tensors: Mapping[str, np.ndarray]) -> MobileBertConfig:
-        """From the shapes of the canonical variables: all but the heads (4, as published) and the activation.
-
-        Raises:
-            InputError: a variable that tells a size is absent, the shapes are those of another variant, or 4
-                heads do not divide the bottleneck: then a configuration must be given.
-        """
-        told = told_by_shapes(tensors)
-        untold = [key for key in SIZES if key not in told and key != "num_attention_heads"]
-        if untold:
-            raise InputError(
-                f"Expected the variables of a MobileBERT, got none that tells {', '.join(untold)}. The "
-                "checkpoint is "
-                "incomplete, or of another model."
-            )
-        width = told["intra_bottleneck_size"]
-        if width % PUBLISHED_HEADS:
-            raise InputError(
-                f"Expected a bottleneck that {PUBLISHED_HEADS} attention heads (the published number) "
-                "divide, got "
-                f"{width}. Give the model's configuration with --config."
-            )
-        return cls(num_attention_heads=PUBLISHED_HEADS, **told)
-
-    @classmethod
-    def _of(
-        cls, raw: Mapping[str, Any], sizes: dict[str, Any], hidden_act: Any, source: str
-    ) -> MobileBertConfig:
-        mask = raw.get("mask_semantics", "additive")
-        try:
-            return cls(**sizes, hidden_act=hidden_act, mask_semantics=mask, score_clip=raw.get("score_clip"))
-        except InputError as error:
-            raise InputError(f"{error} Where: {source}.") from error
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with the variant keys, so that `from_published` reads it back."""
-        clip = list(self.score_clip) if self.score_clip else None
-        return {**asdict(self), "score_clip": clip, **{key: built for key, (built, _, _) in VARIANTS.items()}}
-
-    def variable_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Canonical name -> shape of every variable, in the order of the forward pass."""
-        hidden, width, inner = self.hidden_size, self.intra_bottleneck_size, self.intermediate_size
-        shapes: dict[str, tuple[int, ...]] = {}
-
-        def dense(scope: str, inputs: int, outputs: int) -> None:
-            shapes[f"{scope}/kernel"], shapes[f"{scope}/bias"] = (inputs, outputs), (outputs,)
-
-        def norm(scope: str, size: int) -> None:
-            shapes[f"{scope}/FakeLayerNorm/gamma"] = shapes[f"{scope}/FakeLayerNorm/beta"] = (size,)
-
-        def block(scope: str, inputs: int, outputs: int) -> None:
-            dense(f"{scope}/dense", inputs, outputs)
-            norm(scope, outputs)
-
-        shapes["bert/embeddings/word_embeddings"] = (self.vocab_size, self.embedding_size)
-        dense("bert/embeddings/embedding_transformation", 3 * self.embedding_size, hidden)
-        shapes["bert/embeddings/token_type_embeddings"] = (self.type_vocab_size, hidden)
-        shapes["bert/embeddings/position_embeddings"] = (self.max_position_embeddings, hidden)
-        norm("bert/embeddings", hidden)
-        for layer in range(self.num_hidden_layers):
-            scope = f"bert/encoder/layer_{layer}"
-            block(f"{scope}/bottleneck/input", hidden, width)
-            block(f"{scope}/bottleneck/attention", hidden, width)
-            dense(f"{scope}/attention/self/query", width, width)
-            dense(f"{scope}/attention/self/key", width, width)
-            dense(f"{scope}/attention/self/value", hidden, width)
-            block(f"{scope}/attention/output", width, width)
-            networks = [f"{scope}/ffn_layer_{i}" for i in range(self.num_feedforward_networks - 1)]
-            for network in [*networks, scope]:
-                dense(f"{network}/intermediate/dense", width, inner)
-                block(f"{network}/output", inner, width)
-            block(f"{scope}/output/bottleneck", width, hidden)
-        shapes["cls/squad/output_weights"], shapes["cls/squad/output_bias"] = (2, hidden), (2,)
-        return shapes
+QUANTIZED_SCORE_CLIP = (-6.0, 60.0)  # modeling.py with use_quantized_training
 
 
 def resolve_config(
@@ -233,20 +34,25 @@ def resolve_config(
     *,
     quantized: bool = False,
     hints: Mapping[str, str] | None = None,
-) -> MobileBertConfig:
+) -> ModelConfig:
     """The model's configuration, from the strongest word on each key.
 
-    Sizes: `config_file`, else `settings`, else the shapes. Activation: `activation`, else the configuration,
-    else the graph (`hints`), else relu6 for a quantized checkpoint and relu for others. Mask: `mask`, else
-    the configuration's `mask_semantics`, else `hints`, else by format (DEFAULT_MASK; a quantized checkpoint
-    is multiplicative, and clips scores to [-6, 60] unless `score_clip` says otherwise).
+    Family: the configuration's model_type or keys, else the names of `tensors`. Sizes: `config_file`, else
+    `settings`, else (MobileBERT) the shapes.
+
+    Of a MobileBERT alone. Activation: `activation`, else the configuration, else the graph (`hints`), else
+    relu6 for a quantized checkpoint and relu for others. Mask: `mask`, else the configuration's
+    `mask_semantics`, else `hints`, else by format (DEFAULT_MASK; a quantized checkpoint is multiplicative,
+    and clips scores to [-6, 60] unless `score_clip` says otherwise). BERT has one mask, and its activation is
+    in its configuration.
 
     Args:
         settings, tensors, checkpoint_format, quantized, hints: of the `Checkpoint`.
         config_file, activation, mask: the flags --config, --activation (relu|relu6), --mask
             (additive|multiplicative); None where not given.
     Raises:
-        InputError: an unsupported variant, an unknown word, or a configuration that contradicts the weights.
+        InputError: an unsupported variant, an unknown word, a flag that the family does not have, or a
+            configuration that contradicts the weights.
     """
     for flag, value, choices in (("--activation", activation, ACTIVATIONS), ("--mask", mask, MASKS)):
         if value is not None and value not in choices:
@@ -255,22 +61,78 @@ def resolve_config(
         raise InputError(
             f"Expected a checkpoint format of {sorted(DEFAULT_MASK)}, got {checkpoint_format!r}."
         )
-    hints = hints or {}
     source = config_file or "the configuration beside the checkpoint"
-    raw = read_json_object(config_file, "a MobileBERT configuration") if config_file else settings
-    if raw is None:
-        raw = {}
-        told_act = hints.get("hidden_act", "relu6" if quantized else "relu")
-        config = replace(MobileBertConfig.from_shapes(tensors), hidden_act=told_act)
+    raw = read_json_object(config_file, "a model configuration") if config_file else settings
+    told = family_of_variables(tensors)
+    family = (None if raw is None else family_of_settings(raw, source)) or told
+    if family != told and "mobilebert" in (family, told):
+        raise InputError(
+            f"Expected a configuration of this checkpoint, whose variables are of a {told}, got one of a "
+            f"{family} in {source}."
+        )
+    evidence = _Evidence(
+        family,
+        raw,
+        source,
+        # transformers' meaning of the keys and their defaults, else that of Google's configurations
+        huggingface=raw is not None
+        and ("model_type" in raw or (checkpoint_format == "huggingface" and not config_file)),
+        tensors=tensors,
+        hints=hints or {},
+        default_mask="multiplicative" if quantized else DEFAULT_MASK[checkpoint_format],
+        quantized=quantized,
+    )
+    return _RESOLVERS[family](evidence, activation, mask)
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """All that tells of the configuration, but for the flags --activation and --mask."""
+
+    family: str
+    raw: Mapping[str, Any] | None
+    source: str
+    huggingface: bool
+    tensors: Mapping[str, np.ndarray]
+    hints: Mapping[str, str]
+    default_mask: str
+    quantized: bool
+
+    def read(self, kind: type[ModelConfig]) -> ModelConfig:
+        """The configuration as it is written."""
+        raw = {"model_type": self.family, **self.raw} if self.huggingface else self.raw
+        return (kind.from_huggingface if self.huggingface else kind.from_published)(raw, source=self.source)
+
+    def prove(self, config: ModelConfig, told: Mapping[str, Any]) -> None:
+        """InputError where `config` contradicts the shapes, or what else is `told` of it."""
+        told = {**told_by_shapes(self.tensors, self.family), **told}
+        wrong = [
+            f"{key}: the configuration says {getattr(config, key)}, the checkpoint {value}"
+            for key, value in told.items()
+            if getattr(config, key) != value
+        ]
+        if wrong:
+            lines = "".join(f"\n    {line}" for line in wrong)
+            raise InputError(
+                f"Expected a configuration of this checkpoint, got another one in {self.source}:{lines}"
+            )
+
+
+def _resolve_mobilebert(known: _Evidence, activation: str | None, mask: str | None) -> MobileBertConfig:
+    raw = known.raw or {}
+    if known.raw is None:
+        told_act = known.hints.get("hidden_act", "relu6" if known.quantized else "relu")
+        config = replace(MobileBertConfig.from_shapes(known.tensors), hidden_act=told_act)
     else:
-        theirs = "model_type" in raw or (checkpoint_format == "huggingface" and not config_file)
-        read = MobileBertConfig.from_huggingface if theirs else MobileBertConfig.from_published
-        config = read(raw, source=source)
-        _prove_consistent(config, tensors, source, activation, quantized, hints)
-    default = "multiplicative" if quantized else DEFAULT_MASK[checkpoint_format]
-    semantics = mask or raw.get("mask_semantics") or hints.get("mask_semantics") or default
+        config = known.read(MobileBertConfig)
+        told = {}
+        if activation is None and (known.quantized or "hidden_act" in known.hints):
+            # Quantized training requires relu6 (modeling.py), so its weights tell the activation.
+            told["hidden_act"] = "relu6" if known.quantized else known.hints["hidden_act"]
+        known.prove(config, told)
+    semantics = mask or raw.get("mask_semantics") or known.hints.get("mask_semantics") or known.default_mask
     clip = config.score_clip
-    if clip is None and "score_clip" not in raw and quantized and semantics == "multiplicative":
+    if clip is None and "score_clip" not in raw and known.quantized and semantics == "multiplicative":
         clip = QUANTIZED_SCORE_CLIP
     if mask == "additive":
         clip = None  # it would cut -10000 down to the masked score of the other semantics
@@ -279,46 +141,27 @@ def resolve_config(
     )
 
 
-def _prove_consistent(
-    config: MobileBertConfig,
-    tensors: Mapping[str, np.ndarray],
-    source: str,
-    activation: str | None,
-    quantized: bool,
-    hints: Mapping[str, str],
-) -> None:
-    told: dict[str, Any] = dict(told_by_shapes(tensors))
-    if activation is None and (quantized or "hidden_act" in hints):
-        # Quantized training requires relu6 (modeling.py), so its weights tell the activation.
-        told["hidden_act"] = "relu6" if quantized else hints["hidden_act"]
-    wrong = [
-        f"{key}: the configuration says {getattr(config, key)}, the checkpoint {value}"
-        for key, value in told.items()
-        if getattr(config, key) != value
-    ]
-    if wrong:
-        lines = "".join(f"\n    {line}" for line in wrong)
-        raise InputError(f"Expected a configuration of this checkpoint, got another one in {source}:{lines}")
-
-
-def _check_variants(found: Mapping[str, Any], raw: Mapping[str, Any], source: str) -> None:
-    wrong = [
-        f"{key}: expected {json.dumps(VARIANTS[key][0])}, got {json.dumps(value)[:80]}"
-        + ("" if key in raw else " (the default, as the key is absent)")
-        for key, value in found.items()
-        if value != VARIANTS[key][0]
-    ]
-    if wrong:
-        lines = "".join(f"\n    {line}" for line in wrong)
+def _resolve_bert(known: _Evidence, activation: str | None, mask: str | None) -> BertConfig:
+    if activation is not None:
         raise InputError(
-            f"Expected a MobileBERT of the published structure in {source}, got another variant:{lines}"
+            f"Expected no --activation for a {known.family}, got {activation}: only a MobileBERT takes it. "
+            "Set hidden_act in its configuration."
         )
+    if mask == "multiplicative":
+        raise InputError(f"Expected --mask additive for a {known.family}, which has no other, got {mask}.")
+    if known.raw is None:
+        raise InputError(
+            f"Expected the configuration of a {known.family} beside the checkpoint, got none: its variables "
+            "tell neither the number of heads nor the activation. Give its config.json or bert_config.json "
+            "with --config."
+        )
+    config = known.read(BertConfig)
+    known.prove(config, {key: value for key, value in known.hints.items() if key == "hidden_act"})
+    return config
 
 
-def _checked_clip(value: Any) -> tuple[float, float]:
-    ends = tuple(value) if isinstance(value, (list, tuple)) else ()
-    if len(ends) != 2 or not all(type(end) in (int, float) and math.isfinite(end) for end in ends):
-        raise InputError(f"Expected score_clip to be two finite numbers or null, got {value!r:.80}.")
-    if not ends[0] < 0 < ends[1]:
-        raise InputError(f"Expected score_clip to hold 0 between its ends, got {list(ends)}.")
-    return float(ends[0]), float(ends[1])
+_RESOLVERS: dict[str, Callable[[_Evidence, str | None, str | None], ModelConfig]] = {
+    "mobilebert": _resolve_mobilebert,
+    "bert": _resolve_bert,
+    "distilbert": _resolve_bert,
+}

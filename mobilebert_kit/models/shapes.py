@@ -9,8 +9,10 @@ import numpy as np
 
 from mobilebert_kit.errors import InputError
 
+Places = dict[str, tuple[tuple[str, int], ...]]
+
 # Size -> the variables that tell it (the first one present does), and the axis.
-_TELLING: dict[str, tuple[tuple[str, int], ...]] = {
+_MOBILEBERT: Places = {
     "vocab_size": (("bert/embeddings/word_embeddings", 0),),
     "embedding_size": (("bert/embeddings/word_embeddings", 1),),
     "hidden_size": (("bert/embeddings/position_embeddings", 1), ("cls/squad/output_weights", 1)),
@@ -19,17 +21,27 @@ _TELLING: dict[str, tuple[tuple[str, int], ...]] = {
     "intra_bottleneck_size": (("bert/encoder/layer_0/bottleneck/input/dense/kernel", 1),),
     "intermediate_size": (("bert/encoder/layer_0/intermediate/dense/kernel", 1),),
 }
+_BERT: Places = {
+    "vocab_size": (("bert/embeddings/word_embeddings", 0),),
+    "embedding_size": (("bert/embeddings/word_embeddings", 1),),
+    "hidden_size": (("bert/encoder/layer_0/attention/self/query/kernel", 0),),
+    "max_position_embeddings": (("bert/embeddings/position_embeddings", 0),),
+    "type_vocab_size": (("bert/embeddings/token_type_embeddings", 0),),
+    "intermediate_size": (("bert/encoder/layer_0/intermediate/dense/kernel", 1),),
+    "output_size": (("cls/squad/output_weights", 1),),
+}
+PLACES = {"mobilebert": _MOBILEBERT, "bert": _BERT, "distilbert": _BERT}
 _LAYER = re.compile(r"bert/encoder/layer_([0-9]{1,4})/(?:ffn_layer_([0-9]{1,4})/)?")
 
 
-def told_by_shapes(tensors: Mapping[str, np.ndarray]) -> dict[str, int]:
+def told_by_shapes(tensors: Mapping[str, np.ndarray], family: str = "mobilebert") -> dict[str, int]:
     """Published key -> size, for every size that the variables tell; the number of heads is never among them.
 
     Raises:
         InputError: the shapes are those of a variant of MobileBERT that this kit does not build.
     """
     told = {}
-    for key, places in _TELLING.items():
+    for key, places in PLACES[family].items():
         for name, axis in places:
             if name in tensors and len(tensors[name].shape) == 2:
                 told[key] = int(tensors[name].shape[axis])
@@ -37,8 +49,10 @@ def told_by_shapes(tensors: Mapping[str, np.ndarray]) -> dict[str, int]:
     numbers = [match.groups() for name in tensors if (match := _LAYER.match(name))]
     if numbers:
         told["num_hidden_layers"] = 1 + max(int(layer) for layer, _ in numbers)
-        told["num_feedforward_networks"] = 1 + max(1 + int(ffn) if ffn else 0 for _, ffn in numbers)
-    _refuse_variants(tensors, told, bool(numbers))
+    if PLACES[family] is _MOBILEBERT:
+        if numbers:
+            told["num_feedforward_networks"] = 1 + max(1 + int(ffn) if ffn else 0 for _, ffn in numbers)
+        _refuse_variants(tensors, told, bool(numbers))
     return told
 
 
