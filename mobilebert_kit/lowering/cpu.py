@@ -13,16 +13,23 @@ EXACT (same bits), ULP (float rounding only).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
+from mobilebert_kit.lowering.layer_norm import SMALLEST_HALF, layer_norm
+
 if TYPE_CHECKING:
-    from mobilebert_kit.models.config import MobileBertConfig
+    from mobilebert_kit.models.config import ModelConfig
 
 Observe = Callable[[tf.Tensor, str], tf.Tensor]
-ACTIVATIONS = {None: tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6}
+FUSED = {None: tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6}  # a convolution computes them itself
+ACTIVATIONS = FUSED | {
+    "gelu": partial(tf.nn.gelu, approximate=False),
+    "gelu_tanh": partial(tf.nn.gelu, approximate=True),
+}
 
 
 def unobserved(tensor: tf.Tensor, point: str) -> tf.Tensor:
@@ -38,9 +45,12 @@ class CpuLowering:
     without is left to the converter, whose grid ends at the largest value of each output.
     """
 
+    activations = ACTIVATIONS
+    smallest_variance, shrink = SMALLEST_HALF, 1.0  # of layer_norm.py
+
     def __init__(
         self,
-        config: MobileBertConfig,
+        config: ModelConfig,
         weights: Mapping[str, tf.Tensor],
         *,
         observe: Observe = unobserved,
@@ -81,10 +91,26 @@ class CpuLowering:
         self, x: tf.Tensor, name: str, *, activation: str | None = None, scale: float = 1.0
     ) -> tf.Tensor:
         """activation((x @ kernel + bias) * scale), x [1, 1, S, in] -> [1, 1, S, out]. ULP (folded scale)."""
+        if activation in FUSED:
+            return self._convolved(x, name, activation, scale)
+        y = self.activations[activation](self._convolved(x, name, None, scale))
+        return self.observe(y, f"{name}/{activation}")
+
+    def _convolved(
+        self, x: tf.Tensor, name: str, activation: str | None = None, scale: float = 1.0
+    ) -> tf.Tensor:
+        """A dense layer with the activation of its convolution. Sizes among the weights (equalization.py) are
+        divided out of its channels where they are observed, before the kernel and behind it.
+        """
+        inputs, outputs = (self.weights.get(f"{name}/{side}_size") for side in ("input", "output"))
+        kernel, bias = self.weights[f"{name}/kernel"][None], self.weights[f"{name}/bias"]
+        if inputs is not None:
+            x, kernel = self.scaled(x, 1 / inputs), kernel * inputs[:, None]
+        factor = scale if outputs is None else scale / outputs
         x = self.observe(x, f"{name}/input")
-        kernel, bias = self.weights[f"{name}/kernel"][None] * scale, self.weights[f"{name}/bias"] * scale
-        y = convolve(x, kernel, bias, self._steps(name, scale))
-        return self.observe(ACTIVATIONS[activation](y), name)
+        y = convolve(x, kernel * factor, bias * factor, self._steps(name, factor))
+        y = self.observe(FUSED[activation](y), name)
+        return y if outputs is None else self.scaled(y, outputs)
 
     def dense_no_norm(self, x: tf.Tensor, dense: str, norm: str, *, residual: tf.Tensor | None) -> tf.Tensor:
         """NoNorm(dense(x) + residual), NoNorm(y) = y * gamma + beta folded into the convolution. ULP.
@@ -119,6 +145,28 @@ class CpuLowering:
             return None
         magnitude = np.abs(np.asarray(factor))
         return (steps * np.where(magnitude == 0, 1, magnitude)).astype(np.float32)
+
+    # LayerNorm, which is BERT's, in float32 in every file
+
+    def embedding_layer_norm(self, x: tf.Tensor, norm: str, *, residual: tf.Tensor | None) -> tf.Tensor:
+        """LayerNorm(x + residual), all [1, 1, S, C]. ULP."""
+        return self._layer_norm(x if residual is None else x + residual, norm)
+
+    def dense_layer_norm(self, x: tf.Tensor, dense: str, norm: str, *, residual: tf.Tensor) -> tf.Tensor:
+        """LayerNorm(dense(x) + residual). ULP."""
+        return self._layer_norm(self._convolved(x, dense) + residual, norm, shrink=self.shrink)
+
+    def _layer_norm(self, x: tf.Tensor, norm: str, *, shrink: float = 1.0) -> tf.Tensor:
+        y = layer_norm(
+            self.observe(x, f"{norm}/sum"),
+            self.weights[f"{norm}/gamma"],
+            self.weights[f"{norm}/beta"],
+            epsilon=self.config.layer_norm_eps,
+            smallest=self.smallest_variance,
+            shrink=shrink,
+            observe=lambda tensor, point: self.observe(tensor, f"{norm}/{point}"),
+        )
+        return self.observe(y, norm)
 
     def scaled(self, x: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
         """x [1, 1, S, C] times gamma [C]. EXACT."""

@@ -20,10 +20,13 @@ from __future__ import annotations
 import tensorflow as tf
 
 from mobilebert_kit.lowering.cpu import CpuLowering
+from mobilebert_kit.lowering.layer_norm import SHRINK, SMALLEST_NORMAL_HALF
 
 
 class GpuLowering(CpuLowering):
-    """Differs from the CPU's in four primitives."""
+    """Differs from the CPU's in four primitives, and in what float16 makes of a LayerNorm."""
+
+    smallest_variance, shrink = SMALLEST_NORMAL_HALF, SHRINK
 
     def embedding(self, ids: tf.Tensor, name: str) -> tf.Tensor:
         """Ids flattened to [S]; gathered along the width of a table [1, 1, V, C], so rows are [1, 1, S, C].

@@ -8,15 +8,20 @@ each, so every head has ranges of its own and nothing has to be split.
     cpu:    CONV_2D 128->128, RESHAPE, TRANSPOSE, BATCH_MATMUL, ADD mask, SOFTMAX, BATCH_MATMUL, ...
     nnapi:  4 x (CONV_2D 128->32, RESHAPE, FULLY_CONNECTED, ADD mask, SOFTMAX, FULLY_CONNECTED), CONCATENATION
 
-All of it is EXACT but for the order in which a matrix product is summed.
+Of a BERT, LayerNorm and gelu are float32 between the int8 products: a driver takes their ops as well, but it
+has no GELU (gelu.py). All of it is EXACT but for gelu and the order in which a matrix product is summed.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_kit.lowering.cpu import CpuLowering, convolve
+from mobilebert_kit.lowering import gelu
+from mobilebert_kit.lowering.cpu import ACTIVATIONS, CpuLowering, convolve
+from mobilebert_kit.lowering.gelu import sigmoid_gelu
 
 Heads = list[tf.Tensor]
 
@@ -24,7 +29,13 @@ Heads = list[tf.Tensor]
 class NnapiLowering(CpuLowering):
     """`heads` is a list with one [S, size] tensor a head; scores are one [S, S] tensor a head."""
 
+    activations = ACTIVATIONS | {
+        "gelu": partial(sigmoid_gelu, coefficients=gelu.EXACT),
+        "gelu_tanh": partial(sigmoid_gelu, coefficients=gelu.TANH),
+    }
+
     def heads(self, x: tf.Tensor, name: str, count: int, *, scale: float = 1.0) -> Heads:
+        x = self.observe(x, f"{name}/input")
         kernels = tf.split(self.weights[f"{name}/kernel"] * scale, count, axis=1)
         biases = tf.split(self.weights[f"{name}/bias"] * scale, count)
         steps = self._steps(name, scale)

@@ -23,6 +23,9 @@ SOFTMAX_RANGE = (0.0, 255.0 / 256.0)
 # scale would break the kernels: they abort where an ADD's scales are more than 2^19 apart.
 NEGLIGIBLE = 1e-6
 RANGE_OF_ZERO = (0.0, 1e-3)
+# LayerNorm and gelu: the squares of the one have a range of which 8 bits hold nothing, the other would be one
+# more rounding. What a dense layer reads of them is quantized on its way in.
+FLOAT_ALWAYS = ("*/LayerNorm", "*/LayerNorm/*", "*/dense/gelu*")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Recipe:
 
     def quantizes(self, point: str) -> bool:
         """Whether the activation at `point` is int8."""
-        return self.quantize_activations and not _matches(point, self.float_points)
+        return self.quantize_activations and not _matches(point, self.float_points + FLOAT_ALWAYS)
 
     def bounds(self, point: str, low: float, high: float) -> tuple[float, float]:
         """The range that int8 represents at `point`, from the range seen while calibrating.
@@ -83,6 +86,6 @@ W8_A8_XNNPACK = Recipe(
         *("bert/embeddings/FakeLayerNorm", "*/output/FakeLayerNorm", "*/output/bottleneck/FakeLayerNorm"),
         "*/residual",
         *("bert/embeddings/FakeLayerNorm/dense", "bert/embeddings/*_type_embeddings"),
-        "bert/embeddings/position_embeddings",
+        *("bert/embeddings/position_embeddings", "bert/embeddings/embedding_transformation*"),
     ),
 )

@@ -3,6 +3,7 @@
     what lowering/cpu.py makes                         what training makes
     activations [1, 1, S, C]                           [B, S, C], any B and S from call to call
     CONV_2D(kernel * gamma, bias * gamma + beta)       MatMul, BiasAdd, residual, then * gamma + beta
+    LayerNorm behind MAXIMUM, for float16              LayerNorm as published, in float32
     query kernel * 1/sqrt(size)                        query * 1/sqrt(size)
 
 Folding is exact in the values but not in the variables: gamma and the kernel each need their own gradient
@@ -21,15 +22,18 @@ import tensorflow as tf
 
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.lowering.cpu import ACTIVATIONS, CpuLowering, Observe, unobserved
-from mobilebert_kit.models.config import MobileBertConfig
+from mobilebert_kit.models.config import ModelConfig
+
+HIDDEN_DROPOUT = {"bert": 0.1, "distilbert": 0.1}  # transformers' default, by model_type
 
 
 @dataclass(frozen=True)
 class Dropout:
     """Probabilities of dropping a value, as the published configuration has them; 0 is none.
 
-    `hidden` drops from the embeddings and from a layer's output before its residual, `attention` from the
-    softmax probabilities (google-research/mobilebert, modeling.py).
+    `hidden` drops from the embeddings and from a dense layer's output before its residual (the last one of a
+    MobileBERT's layer, both of a BERT's), `attention` from the softmax probabilities
+    (google-research/mobilebert and google-research/bert, modeling.py).
     """
 
     hidden: float = 0.0
@@ -44,11 +48,13 @@ class Dropout:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any] | None) -> Dropout:
-        """Of a configuration's hidden_dropout_prob and attention_probs_dropout_prob; absent: as published."""
+        """Of a configuration's hidden_dropout_prob and attention_probs_dropout_prob (a DistilBERT's dropout
+        and attention_dropout); absent: as published, or for a BERT as transformers has it."""
         settings = settings or {}
+        hidden = HIDDEN_DROPOUT.get(settings.get("model_type", ""), cls.hidden)
         return cls(
-            settings.get("hidden_dropout_prob", cls.hidden),
-            settings.get("attention_probs_dropout_prob", cls.attention),
+            settings.get("hidden_dropout_prob", settings.get("dropout", hidden)),
+            settings.get("attention_probs_dropout_prob", settings.get("attention_dropout", cls.attention)),
         )
 
 
@@ -69,12 +75,12 @@ class TrainingLowering(CpuLowering):
         dropout: applied where its probabilities are not 0; the caller passes NO_DROPOUT to evaluate.
         seed, step: what the dropped values follow from, and nothing else: int, and int or int64 scalar. The
             same two give the same bits, in a resumed run too; every call of a run needs another step.
-        dtype: of activations and products. Softmax and logits are float32 always.
+        dtype: of activations and products. Softmax, LayerNorm and logits are float32 always.
     """
 
     def __init__(
         self,
-        config: MobileBertConfig,
+        config: ModelConfig,
         weights: Mapping[str, tf.Variable],
         *,
         observe: Observe = unobserved,
@@ -146,6 +152,23 @@ class TrainingLowering(CpuLowering):
         beta, gamma = self.weight(f"{norm}/beta"), self.weight(f"{norm}/gamma")
         y = self.observe(y, f"{norm}/input")
         return self.observe(self.observe(y * gamma, f"{norm}/product") + beta, norm)
+
+    def embedding_layer_norm(self, x: tf.Tensor, norm: str, *, residual: tf.Tensor | None) -> tf.Tensor:
+        """LayerNorm(x + residual), then dropout. EXACT."""
+        y = super().embedding_layer_norm(x, norm, residual=residual)
+        return self.dropped(y, self.dropout.hidden, norm)
+
+    def dense_layer_norm(self, x: tf.Tensor, dense: str, norm: str, *, residual: tf.Tensor) -> tf.Tensor:
+        """LayerNorm(dropout(dense(x)) + residual). EXACT."""
+        y = self.dropped(self.dense(x, dense), self.dropout.hidden, dense)
+        return self._layer_norm(y + residual, norm)
+
+    def _layer_norm(self, x: tf.Tensor, norm: str, *, shrink: float = 1.0) -> tf.Tensor:
+        x = tf.cast(x, tf.float32)
+        mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
+        normal = (x - mean) * tf.math.rsqrt(variance + self.config.layer_norm_eps)
+        y = normal * self.weights[f"{norm}/gamma"] + self.weights[f"{norm}/beta"]
+        return self.observe(tf.cast(y, self.dtype), norm)
 
     # Attention
 

@@ -10,10 +10,11 @@ import tf_keras
 
 from mobilebert_kit.checkpoints.integrity import prove_complete
 from mobilebert_kit.checkpoints.names import is_quant_range
+from mobilebert_kit.contract import SEGMENTS
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.lowering.cpu import Observe, unobserved
-from mobilebert_kit.models.config import MobileBertConfig
-from mobilebert_kit.models.mobilebert import question_answering
+from mobilebert_kit.models.config import ModelConfig
+from mobilebert_kit.models.forward import question_answering
 from mobilebert_kit.training.lowering import NO_DROPOUT, Dropout, TrainingLowering
 from mobilebert_kit.training.quantizers import (
     FakeQuantizers,
@@ -22,11 +23,11 @@ from mobilebert_kit.training.quantizers import (
     prove_quantizable,
 )
 
-INPUTS = ("input_ids", "input_mask", "segment_ids")
+INPUTS = ("input_ids", "input_mask", SEGMENTS)  # of a batch; not every model reads the last
 
 
 class TrainableModel(tf_keras.Model):
-    """MobileBERT for question answering with its variables.
+    """A model for question answering with its variables.
 
     Args:
         tensors: canonical name -> float array, all of `config.variable_shapes()`; quantizer ranges beside
@@ -42,7 +43,7 @@ class TrainableModel(tf_keras.Model):
 
     def __init__(
         self,
-        config: MobileBertConfig,
+        config: ModelConfig,
         tensors: Mapping[str, np.ndarray],
         *,
         qat_weights: str | None = None,
@@ -50,7 +51,7 @@ class TrainableModel(tf_keras.Model):
         seed: int = 0,
         compute_dtype: str = "float32",
     ):
-        super().__init__(name="mobilebert", dtype="float32")
+        super().__init__(name=config.family, dtype="float32")
         if not 0 <= seed < 2**31:
             raise InputError(f"Expected a seed from 0 to {2**31 - 1}, got {seed}.")
         ranges = {name: value for name, value in tensors.items() if is_quant_range(name)}
@@ -86,8 +87,8 @@ class TrainableModel(tf_keras.Model):
         """Start and end logits, {"end_logits", "start_logits"}, float32 [B, S] each.
 
         Args:
-            inputs: "input_ids", "input_mask", "segment_ids", int32 [B, S] each; S at most
-                max_position_embeddings. Other keys are ignored.
+            inputs: "input_ids", "input_mask", and "segment_ids" where the model has segments, int32 [B, S]
+                each; S at most max_position_embeddings. Other keys are ignored.
             training: whether to drop values and to update quantizer ranges.
             step: decides which values are dropped, together with the model's seed. Another number for every
                 call of a run: for accumulated batches and for replicas too.
@@ -97,10 +98,11 @@ class TrainableModel(tf_keras.Model):
         Raises:
             InputError: windows longer than the model has positions.
         """
-        ids, mask, segments = (tf.cast(inputs[name], tf.int32) for name in INPUTS)
-        most = self.config.max_position_embeddings
-        if (ids.shape[1] or 0) > most:
-            raise InputError(f"Expected windows of at most {most} tokens, got {ids.shape[1]}.")
+        names = [name for name in INPUTS if self.config.has_segments or name != SEGMENTS]
+        own = {name: tf.cast(inputs[name], tf.int32) for name in names}
+        most, length = self.config.max_position_embeddings, own["input_ids"].shape[1] or 0
+        if length > most:
+            raise InputError(f"Expected windows of at most {most} tokens, got {length}.")
         training = bool(training)
         options = {
             "observe": observe,
@@ -115,7 +117,7 @@ class TrainableModel(tf_keras.Model):
             ops = QuantizedTrainingLowering(
                 self.config, self.named_variables, quantizers=self.quantizers, training=training, **options
             )
-        return question_answering(self.config, ops, ids, mask, segments)
+        return question_answering(self.config, ops, **own)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Canonical name -> float32 array of every variable, quantizer ranges included."""
