@@ -1,4 +1,4 @@
-"""One export: a checkpoint in, a folder of verified .tflite files out.
+"""One export: a checkpoint in, a folder of verified model files out.
 
 checkpoint -> config, weights -> float .tflite -> F1 --+
     each target: calibrate, convert, delegate takes it, F1 drops at most N, also in a GPU's float16
@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilebert_kit.artifacts import describe_files, staged_folder, write_manifest
+from mobilebert_kit.contract import Contract
 from mobilebert_kit.delegates.report import Report
 from mobilebert_kit.delegates.summary import refusals
 from mobilebert_kit.delegates.tflite_file import read_tflite
@@ -27,12 +28,14 @@ from mobilebert_kit.errors import CheckFailed
 from mobilebert_kit.inputs import Inputs, Request
 from mobilebert_kit.lowering.cpu import Observe, unobserved
 from mobilebert_kit.manifest import Result, make_manifest
+from mobilebert_kit.memory import give_back_freed_blocks
 from mobilebert_kit.models.saved_model import write_saved_model
 from mobilebert_kit.models.serving import serving_module
 from mobilebert_kit.progress import Steps
 from mobilebert_kit.quantize.calibration import Ranges, calibrate, fake_quantize
 from mobilebert_kit.quantize.centering import center_values
 from mobilebert_kit.quantize.conversion import convert
+from mobilebert_kit.quantize.equalization import channel_sizes
 from mobilebert_kit.quantize.half_precision import (
     LARGEST_HALF,
     HalfPrecision,
@@ -43,6 +46,7 @@ from mobilebert_kit.quantize.half_precision import (
 from mobilebert_kit.quantize.mask import clamp_mask
 from mobilebert_kit.quantize.recipes import W16_A32
 from mobilebert_kit.quantize.trained_ranges import RangeCounts, TrainedRanges, count_ranges, trained_ranges
+from mobilebert_kit.runtime.packages import import_runtime
 from mobilebert_kit.runtime.scoring import Score, run_windows, score_logits
 from mobilebert_kit.squad.answers import extract_answers
 from mobilebert_kit.targets import FLOAT, Target
@@ -67,6 +71,9 @@ def export(request: Request) -> Summary:
     than `max_f1_drop` F1, as it is or in the float16 that it will be computed in.
     """
     began = time.monotonic()
+    give_back_freed_blocks()
+    for target in request.targets:
+        import_runtime(target.runtime)
     # The destination first: a folder that can't be written should not cost minutes.
     with (
         staged_folder(request.output_dir, overwrite=request.overwrite) as folder,
@@ -86,7 +93,7 @@ def export(request: Request) -> Summary:
             results = []
             for target in request.targets:
                 if target is FLOAT:
-                    built = Built(Path(shutil.copy(reference.file, folder)), reference.mask_value)
+                    built = replace(reference, files=[Path(shutil.copy(reference.file, folder))])
                     score = float_score
                 else:
                     built = builder.write(target, folder)
@@ -98,7 +105,7 @@ def export(request: Request) -> Summary:
                 if target.half_precision:
                     half = builder.half_precision(target, Path(scratch), float_logits)
                     _check_half_drop(target, float_score, half, request.max_f1_drop)
-                size = built.file.stat().st_size
+                size = sum(file.stat().st_size for file in built.files)
                 results.append(
                     Result(target, built.file, built.mask_value, score, report, size, half, built.ranges)
                 )
@@ -112,11 +119,16 @@ def export(request: Request) -> Summary:
 
 @dataclass(frozen=True)
 class Built:
-    """A .tflite file, and what went into it: the mask value, and where its ranges come from."""
+    """A model file, with those that belong to it (weights of an .xml) behind it, and what went into it: the
+    mask value, and where its ranges come from."""
 
-    file: Path
+    files: Sequence[Path]
     mask_value: float
     ranges: RangeCounts | None = None
+
+    @property
+    def file(self) -> Path:
+        return self.files[0]
 
 
 @dataclass(frozen=True)
@@ -160,13 +172,15 @@ class Builder:
         windows = self._steps.each(self.inputs.calibration_arrays, "windows")
         steps = trained.kernel_steps
         # Trained ranges are of the values as they were.
-        centered = self._centered if recipe.center_values and not steps else {}
-        changed = {**centered, **trained.tensors}
+        rewritten = dict(self._channel_sizes)
+        if recipe.center_values and not steps:
+            rewritten |= self._centered
+        changed = {**rewritten, **trained.tensors}
         captured = {**self._captured_weights, **_constants(changed)}
         build = partial(self.module, target, captured, mask_value, kernel_steps=steps)
         ranges = calibrate(build, windows, known=trained.known_to(recipe), bounds=recipe.bounds)
         counts = count_ranges(recipe, trained, ranges)
-        exact = {**tensors, **centered}
+        exact = {**tensors, **rewritten}
         return Prepared(mask_value, {**tensors, **changed}, exact, steps, ranges, counts)
 
     def convert(self, target: Target, prepared: Prepared, folder: Path) -> Built:
@@ -176,10 +190,17 @@ class Builder:
             observe = fake_quantize(recipe.quantizes, recipe.bounds, prepared.ranges)
         if target is not FLOAT:
             self._steps.next(f"{target.name}: converting")
-        file = folder / target.file_for(self.inputs.request.sequence_length)
-        module = self.module(target, prepared.tensors, prepared.mask_value, observe, prepared.kernel_steps)
-        file.write_bytes(convert(module, recipe))
-        return Built(file, prepared.mask_value, prepared.counts)
+        inputs = self.inputs
+        file = folder / target.file_for(inputs.request.sequence_length, inputs.config.family)
+        module = self.module(
+            target,
+            prepared.tensors,
+            prepared.mask_value,
+            observe,
+            prepared.kernel_steps,
+            contract=inputs.contract,
+        )
+        return Built(target.write(module, file), prepared.mask_value, prepared.counts)
 
     def run(self, file: Path) -> Logits:
         """A file's logits on the evaluation's windows."""
@@ -246,6 +267,11 @@ class Builder:
         build = partial(self.module, FLOAT, self._captured_weights, mask_value)
         return center_values(build, self.inputs.calibration_arrays, checkpoint.tensors)
 
+    @cached_property
+    def _channel_sizes(self) -> dict[str, np.ndarray]:
+        build = partial(self.module, FLOAT, self._captured_weights, self.inputs.config.mask_value)
+        return channel_sizes(build, self.inputs.calibration_arrays)
+
     def module(
         self,
         target: Target,
@@ -253,12 +279,14 @@ class Builder:
         mask_value: float | tf.Variable,
         observe: Observe = unobserved,
         kernel_steps: Mapping[str, np.ndarray] | None = None,
+        contract: Contract | None = None,
     ) -> tf.Module:
+        """The model of `target` with these weights; its tensors have the kit's own names, or `contract`'s."""
         return serving_module(
             self.inputs.config,
             weights,
             lowering=target.lowering_class(),
-            contract=target.contract,
+            contract=contract or self.inputs.own_contract,
             sequence_length=self.inputs.request.sequence_length,
             observe=observe,
             mask_value=mask_value,
@@ -315,8 +343,10 @@ def is_refused(target: Target, report: Report) -> bool:
     return bool(missing) or not (report.whole or target.may_fall_back)
 
 
-def _check_delegate(target: Target, file: Path) -> Report:
+def _check_delegate(target: Target, file: Path) -> Report | None:
     """What the target's delegate says of `file`; CheckFailed where it would not take all that it must."""
+    if target.delegate is None:
+        return None
     report = target.delegate.check(read_tflite(file))
     if is_refused(target, report):
         raise CheckFailed(

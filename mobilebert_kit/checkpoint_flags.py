@@ -18,13 +18,13 @@ CHECKPOINT = flags.DEFINE_string(
 CONFIG = flags.DEFINE_string("config", None, "The model's configuration (JSON), where none is beside it.")
 VOCAB = flags.DEFINE_string("vocab", None, "The vocabulary. Default: vocab.txt beside the checkpoint.")
 ACTIVATION = flags.DEFINE_enum(
-    "activation", None, ["relu", "relu6"], "Overrides the activation that the configuration names."
+    "activation", None, ["relu", "relu6"], "Overrides the activation that a MobileBERT's configuration names."
 )
 MASK = flags.DEFINE_enum(
     "mask",
     None,
     ["additive", "multiplicative"],
-    "Overrides how attention masks padding: scores - 10000, or scores * mask - 6 where masked.",
+    "Overrides how a MobileBERT masks padding: scores - 10000, or scores * mask - 6 where masked.",
 )
 
 

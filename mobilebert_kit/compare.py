@@ -3,9 +3,10 @@
     python -m mobilebert_kit.compare CHECKPOINT mobilebert_int8_384.tflite --dataset dev-v1.1.json
     python -m mobilebert_kit.compare bert/ bert.onnx --dataset squad --questions 200 --max_logit_diff 1e-3
 
-A model is a .tflite or .onnx file, a SavedModel directory, or a Hugging Face directory. Every input is fed by
-name; a model that would have to go without one is refused. Ends with 3 where a limit is passed. TensorFlow,
-transformers (extra [distill]) and onnxruntime (extra [onnx]) are needed only for the models that they run.
+A model is a .tflite, .xml (OpenVINO's) or .onnx file, a SavedModel directory, or a Hugging Face directory.
+Every input is fed by name; a model that would have to go without one is refused. Ends with 3 where a limit is
+passed. TensorFlow, transformers (extra [distill]), OpenVINO (extra [openvino]) and onnxruntime (extra [onnx])
+are needed only for the models that they run.
 """
 
 from __future__ import annotations
@@ -21,15 +22,10 @@ from absl import flags
 
 from mobilebert_kit.artifacts import check_new, write_new
 from mobilebert_kit.comparison.agreement import Agreement, agreement
-from mobilebert_kit.comparison.models import (
-    Model,
-    common_length,
-    common_vocab,
-    open_model,
-    require_segments,
-)
+from mobilebert_kit.comparison.models import Model, common_length, common_vocab, open_model
 from mobilebert_kit.errors import CheckFailed, InputError
 from mobilebert_kit.main import run
+from mobilebert_kit.runtime.segments import require_segments
 from mobilebert_kit.squad.dataset import load_questions
 from mobilebert_kit.squad.tokenizer import make_tokenizer
 from mobilebert_kit.squad.windows import DOC_STRIDE, MAX_SEQ_LENGTH, make_windows

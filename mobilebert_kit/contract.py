@@ -1,23 +1,32 @@
 """Tensor contracts: what a question-answering model calls its inputs and outputs, in which order.
 
 The MLPerf Mobile app (mlcommons/mobile_app_open, flutter/cpp/datasets/squad.cc) reads the outputs of a
-.tflite file by position, so the order here is part of the contract: output 0 is the END logits.
-The kit itself binds by name, never by position.
+.tflite file by position, so the order here is part of the contract: output 0 is the END logits. The kit
+itself binds by name, never by position. Inside the kit every tensor has one name, its own; a contract says
+what the files of an export call it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SIGNATURE_KEY = "serving_default"  # what runtimes and apps look for where none is named
+SEGMENTS = "segment_ids"  # the input that not every family has
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor: its signature name and its numpy dtype name ("int32", "float32")."""
+    """One tensor.
+
+    Attributes:
+        name: in the signature.
+        dtype: numpy's name ("int32", "float32").
+        own_name: the kit's own name for it, a key of ALIASES.
+    """
 
     name: str
     dtype: str
+    own_name: str
 
     def shape(self, sequence_length: int) -> tuple[int, int]:
         """(1, sequence_length): a batch of one window."""
@@ -41,19 +50,58 @@ class Contract:
     def output_names(self) -> tuple[str, ...]:
         return tuple(spec.name for spec in self.outputs)
 
+    @property
+    def has_segments(self) -> bool:
+        return any(spec.own_name == SEGMENTS for spec in self.inputs)
 
+    def for_model(self, *, has_segments: bool) -> Contract:
+        """This contract as a model keeps it that reads segment_ids, or (a DistilBERT) has no such input."""
+        kept = tuple(spec for spec in self.inputs if has_segments or spec.own_name != SEGMENTS)
+        return replace(self, inputs=kept)
+
+
+# The kit's own names are this contract's.
 MLPERF = Contract(
     name="mlperf",
     inputs=(
-        TensorSpec("input_ids", "int32"),
-        TensorSpec("input_mask", "int32"),
-        TensorSpec("segment_ids", "int32"),
+        TensorSpec("input_ids", "int32", "input_ids"),
+        TensorSpec("input_mask", "int32", "input_mask"),
+        TensorSpec("segment_ids", "int32", "segment_ids"),
     ),
     outputs=(
-        TensorSpec("end_logits", "float32"),
-        TensorSpec("start_logits", "float32"),
+        TensorSpec("end_logits", "float32", "end_logits"),
+        TensorSpec("start_logits", "float32", "start_logits"),
     ),
 )
+# Open Model Zoo, bert-small-uncased-whole-word-masking-squad-0001 and its siblings, as its README lists them.
+OPENVINO = Contract(
+    name="openvino",
+    inputs=(
+        TensorSpec("input_ids", "int32", "input_ids"),
+        TensorSpec("attention_mask", "int32", "input_mask"),
+        TensorSpec("token_type_ids", "int32", "segment_ids"),
+    ),
+    outputs=(
+        TensorSpec("output_s", "float32", "start_logits"),
+        TensorSpec("output_e", "float32", "end_logits"),
+    ),
+)
+# TensorFlow Lite Task Library, BertQuestionAnswerer (bert_question_answerer.cc): it reads a file without
+# metadata by position, in this order; one with metadata by the names in it, which are these.
+TASK_LIBRARY = Contract(
+    name="task_library",
+    inputs=(
+        TensorSpec("ids", "int32", "input_ids"),
+        TensorSpec("mask", "int32", "input_mask"),
+        TensorSpec("segment_ids", "int32", "segment_ids"),
+    ),
+    outputs=(
+        TensorSpec("end_logits", "float32", "end_logits"),
+        TensorSpec("start_logits", "float32", "start_logits"),
+    ),
+)
+
+CONTRACTS = {contract.name: contract for contract in (MLPERF, OPENVINO, TASK_LIBRARY)}
 
 # What models that others made call the same tensors, the kit's own name first. Sources: transformers and
 # optimum (attention_mask, token_type_ids), the Task Library (ids, mask), TensorFlow's Model Garden

@@ -1,10 +1,12 @@
-"""Score a .tflite model, or predictions, on SQuAD v1.1: exact match and F1, and the MLPerf Mobile app's F1.
+"""Score a model, or predictions, on SQuAD v1.1: exact match and F1, and the MLPerf Mobile app's F1.
 
     python -m mobilebert_kit.evaluate --model mobilebert_int8_384.tflite --dataset dev-v1.1.json
     python -m mobilebert_kit.evaluate --model mobilebert_int8_384.tflite --dataset squad_eval.tfrecord
+    python -m mobilebert_kit.evaluate --model mobilebert_float_384.xml --dataset dev-v1.1.json
     python -m mobilebert_kit.evaluate --predictions predictions.json --dataset dev-v1.1.json
 
-Needs numpy, tokenizers, absl-py, tqdm and a TFLite runtime; no TensorFlow.
+A .tflite file, or OpenVINO's .xml (extra [openvino]); its tensors are known by name. Needs numpy, tokenizers,
+absl-py, tqdm and a TFLite runtime, or OpenVINO for its own; no TensorFlow.
 """
 
 from __future__ import annotations
@@ -19,15 +21,17 @@ from absl import flags, logging
 from mobilebert_kit.artifacts import check_new
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.main import run
-from mobilebert_kit.runtime.interpreter import RUNTIMES, Interpreter
+from mobilebert_kit.runtime.engine import open_engine
+from mobilebert_kit.runtime.packages import RUNTIMES
 from mobilebert_kit.runtime.scoring import Score, score_model, score_predictions
+from mobilebert_kit.runtime.segments import require_segments
 from mobilebert_kit.squad.dataset import Question, load_questions
 from mobilebert_kit.squad.predictions import load_predictions, save_predictions
 from mobilebert_kit.squad.records import SUFFIX, load_records, with_length
 from mobilebert_kit.squad.tokenizer import load_tokenizer
 from mobilebert_kit.squad.windows import DOC_STRIDE, MAX_QUERY_LENGTH, Window, make_windows
 
-_MODEL = flags.DEFINE_string("model", None, "The .tflite model to score.")
+_MODEL = flags.DEFINE_string("model", None, "The model to score: a .tflite, or an .xml of OpenVINO.")
 _PREDICTIONS = flags.DEFINE_string(
     "predictions", None, "Instead of --model: a JSON file {question id: answer}."
 )
@@ -46,7 +50,9 @@ _VOCAB = flags.DEFINE_string("vocab", None, "The vocabulary; default: vocab.txt 
 _NUM_QUESTIONS = flags.DEFINE_integer("num_questions", None, "The first N questions only.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 1, "Threads of one interpreter.", lower_bound=1)
 _WORKERS = flags.DEFINE_integer("workers", None, "Interpreters at a time; default: one a CPU.", lower_bound=1)
-_RUNTIME = flags.DEFINE_enum("runtime", "litert", list(RUNTIMES), "The TFLite runtime.")
+_RUNTIME = flags.DEFINE_enum(
+    "runtime", None, list(RUNTIMES), "What runs the model; default: openvino for an .xml, else litert."
+)
 _DOC_STRIDE = flags.DEFINE_integer("doc_stride", DOC_STRIDE, "Tokens from window to window.", lower_bound=1)
 _MAX_QUERY_LENGTH = flags.DEFINE_integer(
     "max_query_length", MAX_QUERY_LENGTH, "Tokens of a question at most.", lower_bound=1
@@ -83,7 +89,8 @@ def main() -> None:
 
 
 def _score_model() -> Score:
-    model = Interpreter(_MODEL.value, threads=_THREADS.value, runtime=_RUNTIME.value)
+    model = open_engine(_MODEL.value, threads=_THREADS.value, runtime=_RUNTIME.value)
+    require_segments([model])
     questions, windows = _questions_and_windows(model.sequence_length)
     del model  # the workers make their own
     return score_model(

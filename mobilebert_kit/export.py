@@ -1,7 +1,8 @@
-"""Make verified .tflite files of a MobileBERT checkpoint that is fine-tuned on SQuAD.
+"""Make verified model files of a MobileBERT or BERT checkpoint that is fine-tuned on SQuAD.
 
 python -m mobilebert_kit.export --target nnapi
 python -m mobilebert_kit.export --target float,int8,nnapi --checkpoint DIR --output_dir DIR
+python -m mobilebert_kit.export --target openvino --contract openvino
 python -m mobilebert_kit.export --target list
 """
 
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from absl import flags, logging
 
 from mobilebert_kit.checkpoint_flags import ACTIVATION, CONFIG, MASK, VOCAB, checkpoint_path
+from mobilebert_kit.contract import CONTRACTS, MLPERF
 from mobilebert_kit.conversion_flags import (
     CALIBRATION,
     CALIBRATION_DATA,
@@ -42,6 +44,13 @@ _EVAL = flags.DEFINE_string(
 )
 _EVAL_QUESTIONS = flags.DEFINE_integer(
     "eval_questions", None, "The first N questions of it; default: all.", lower_bound=1
+)
+_CONTRACT = flags.DEFINE_enum(
+    "contract",
+    MLPERF.name,
+    list(CONTRACTS),
+    "What the files call their inputs and outputs, and in which order: as the MLPerf app, OpenVINO's model "
+    "zoo or TensorFlow Lite's Task Library wants them.",
 )
 _MAX_F1_DROP = flags.DEFINE_float("max_f1_drop", 2.0, "Refuse a target that loses more F1 than this.")
 _KEEP_SAVED_MODEL = flags.DEFINE_bool("keep_saved_model", False, "Add the SavedModel to the output folder.")
@@ -74,6 +83,7 @@ def main() -> None:
             activation=ACTIVATION.value,
             mask=MASK.value,
             sequence_length=SEQUENCE_LENGTH.value,
+            contract=CONTRACTS[_CONTRACT.value],
             max_f1_drop=_MAX_F1_DROP.value,
             keep_saved_model=_KEEP_SAVED_MODEL.value,
             overwrite=_OVERWRITE.value,
@@ -89,8 +99,9 @@ def _report(summary: Summary) -> None:
     print(f"{folder.relative_to(here) if folder.is_relative_to(here) else folder}:")
     for result in summary.results:
         drop = summary.float_score.f1 - result.score.f1
+        nodes = f"{len(result.report.nodes):5} nodes" if result.report else " " * 11
         print(
-            f"  {result.file.name:36} {result.file_bytes / 1e6:6.1f} MB   {len(result.report.nodes):5} nodes"
+            f"  {result.file.name:36} {result.file_bytes / 1e6:6.1f} MB   {nodes}"
             f"   EM {result.score.exact_match:5.2f}   F1 {result.score.f1:5.2f}   drop {drop:5.2f}"
         )
         _report_half(result)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from mobilebert_kit.checkpoints import Checkpoint, load_checkpoint, prove_complete, prove_ranges
-from mobilebert_kit.contract import Contract
+from mobilebert_kit.contract import MLPERF, Contract
 from mobilebert_kit.errors import InputError
-from mobilebert_kit.models.config import MobileBertConfig, resolve_config
+from mobilebert_kit.models.config import ModelConfig, resolve_config
 from mobilebert_kit.squad.dataset import Question, load_questions
 from mobilebert_kit.squad.digest import calibration_digest
 from mobilebert_kit.squad.tokenizer import load_tokenizer
@@ -37,6 +37,7 @@ class Request:
     activation: str | None = None
     mask: str | None = None
     sequence_length: int = 384
+    contract: Contract = MLPERF
     max_f1_drop: float = 2.0
     keep_saved_model: bool = False
     overwrite: bool = False
@@ -72,7 +73,7 @@ class Inputs:
 
     request: Request
     checkpoint: Checkpoint = field(init=False)
-    config: MobileBertConfig = field(init=False)
+    config: ModelConfig = field(init=False)
 
     def __post_init__(self) -> None:
         request = self.request
@@ -90,7 +91,13 @@ class Inputs:
 
     @cached_property
     def contract(self) -> Contract:
-        return self.request.targets[0].contract
+        """What the files call their tensors."""
+        return self.request.contract.for_model(has_segments=self.config.has_segments)
+
+    @cached_property
+    def own_contract(self) -> Contract:
+        """The same tensors by the kit's own names, for the modules that are run to measure."""
+        return MLPERF.for_model(has_segments=self.config.has_segments)
 
     @cached_property
     def vocab(self) -> Path:
@@ -106,12 +113,12 @@ class Inputs:
 
     @cached_property
     def calibration_arrays(self) -> list[dict[str, np.ndarray]]:
-        """The model's inputs for each window of the calibration data, int32 [1, S] by name."""
+        """The model's inputs for each window of the calibration data, int32 [1, S] by the kit's names."""
         return [self.arrays(window) for window in self.calibration.windows]
 
     def arrays(self, window: Window) -> dict[str, np.ndarray]:
-        """The model's inputs for one window, int32 [1, S] by name."""
-        return {name: getattr(window, name)[None] for name in self.contract.input_names}
+        """The model's inputs for one window, int32 [1, S] by the kit's names."""
+        return {name: getattr(window, name)[None] for name in self.own_contract.input_names}
 
     def _load(self, source: str, limit: int | None, *, split: str) -> Data:
         tokenizer = load_tokenizer(self.vocab, expected_size=self.config.vocab_size)
@@ -124,7 +131,7 @@ class Inputs:
 
 def checkpoint_config(
     checkpoint: Checkpoint, config: str | None = None, activation: str | None = None, mask: str | None = None
-) -> MobileBertConfig:
+) -> ModelConfig:
     """The configuration of `checkpoint`, but for what the flags of these names say."""
     return resolve_config(
         checkpoint.settings,
@@ -147,7 +154,7 @@ def find_vocab(asked: str | None, checkpoint: Checkpoint) -> Path:
     raise InputError("Expected a vocab.txt beside the checkpoint, got none. Name one with --vocab.")
 
 
-def prove_length(length: int, config: MobileBertConfig) -> None:
+def prove_length(length: int, config: ModelConfig) -> None:
     """InputError unless a window of `length` tokens holds the longest question, [CLS], two [SEP] and one
     token of the context, and the model has so many positions."""
     least, most = MAX_QUERY_LENGTH + 4, config.max_position_embeddings

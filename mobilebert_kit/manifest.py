@@ -12,10 +12,13 @@ import tensorflow as tf
 
 from mobilebert_kit import __version__
 from mobilebert_kit.checkpoints import content_digest
+from mobilebert_kit.delegates.model_card import model_card
 from mobilebert_kit.delegates.report import Report
+from mobilebert_kit.delegates.tflite_file import read_tflite
 from mobilebert_kit.inputs import Inputs
 from mobilebert_kit.quantize.half_precision import HalfPrecision
 from mobilebert_kit.quantize.trained_ranges import RangeCounts
+from mobilebert_kit.runtime.packages import RUNTIMES
 from mobilebert_kit.runtime.scoring import Score
 from mobilebert_kit.targets import Target
 
@@ -24,14 +27,14 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Result:
-    """One target, built. `score`, and `report`, its delegate's verdict, are of its file; `half` is of a
-    simulation, where a GPU is to run it; `ranges`, where activations are int8."""
+    """One target, built. `score`, and `report`, the verdict of its delegate if it has one, are of its file;
+    `half` is of a simulation, where a GPU is to run it; `ranges`, where activations are int8."""
 
     target: Target
     file: Path
     mask_value: float
     score: Score
-    report: Report
+    report: Report | None
     file_bytes: int
     half: HalfPrecision | None = None
     ranges: RangeCounts | None = None
@@ -42,6 +45,7 @@ def make_manifest(
 ) -> dict[str, Any]:
     """The manifest, JSON-ready; README describes its keys. `files` is of `describe_files`."""
     request, checkpoint, contract = inputs.request, inputs.checkpoint, inputs.contract
+    runtimes = sorted({RUNTIMES[target.runtime].package for target in request.targets})
 
     def tensors(specs: Sequence) -> list[dict[str, Any]]:
         shape = [list(spec.shape(request.sequence_length)) for spec in specs]
@@ -76,7 +80,7 @@ def make_manifest(
         "versions": {
             "mobilebert_kit": __version__,
             "tensorflow": tf.__version__,
-            **{name: metadata.version(name) for name in ("ai-edge-litert", "numpy", "tokenizers")},
+            **{name: metadata.version(name) for name in ("ai-edge-litert", "numpy", "tokenizers", *runtimes)},
         },
     }
 
@@ -85,16 +89,24 @@ def _describe(result: Result, float_score: Score) -> dict[str, Any]:
     return {
         "file": result.file.name,
         "recipe": result.target.recipe.name,
-        "delegate": str(result.target.delegate),
         "status": result.target.status,
-        "nodes": len(result.report.nodes),
-        "delegated_nodes": len(result.report.delegated),
-        "partitions": result.report.partitions,
+        **({} if result.report is None else _describe_graph(result, result.report)),
         "mask_value": result.mask_value,
         **_scores(result.score),
         "f1_drop": _drop(float_score, result.score),
         **({} if result.ranges is None else {"ranges": asdict(result.ranges)}),
         **({} if result.half is None else _describe_half(result.half, float_score)),
+    }
+
+
+def _describe_graph(result: Result, report: Report) -> dict[str, Any]:
+    """Of a .tflite."""
+    return {
+        "delegate": str(result.target.delegate),
+        "nodes": len(report.nodes),
+        "delegated_nodes": len(report.delegated),
+        "partitions": report.partitions,
+        **asdict(model_card(read_tflite(result.file))),
     }
 
 

@@ -1,49 +1,58 @@
-"""Every export target, one constant each: which lowering, which recipe, which contract, which checks."""
+"""Every export target, one constant each: which lowering, recipe, format and runtime, which checks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from mobilebert_kit.contract import MLPERF, Contract
 from mobilebert_kit.delegates.delegate import Delegate
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.quantize import recipes
 from mobilebert_kit.quantize.recipes import Recipe
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from mobilebert_kit.lowering.cpu import CpuLowering
 
 
 @dataclass(frozen=True)
 class Target:
-    """One kind of .tflite file.
+    """One kind of model file.
 
     Attributes:
-        file_name: with {length} for the sequence length; the MLCommons names.
+        file_name: with {family}, {length} for the sequence length; those of MobileBERT are MLCommons' names.
         lowering: module:class; by name, so that listing targets loads no TensorFlow.
-        delegate: who is to run it, and must take every node, in one partition; but for
+        delegate: who is to run a .tflite, and must take every node, in one partition; but for
         may_fall_back: ops that may stay on the CPU, in as many partitions as that makes.
         status: what a user should know before choosing it.
         half_precision: it will be computed in float16, so that is simulated.
+        writer: module:function that writes the file; see quantize/conversion.py, write_tflite.
+        runtime: that scores it, of runtime/packages.py.
     """
 
     name: str
     file_name: str
     lowering: str
     recipe: Recipe
-    delegate: Delegate
+    delegate: Delegate | None
     status: str
-    contract: Contract = MLPERF
     may_fall_back: frozenset[str] = frozenset()
     half_precision: bool = False
+    writer: str = "mobilebert_kit.quantize.conversion:write_tflite"
+    runtime: str = "litert"
 
     def lowering_class(self) -> type[CpuLowering]:
         return resolve_name(self.lowering)
 
-    def file_for(self, sequence_length: int) -> str:
-        return self.file_name.format(length=sequence_length)
+    def file_for(self, sequence_length: int, family: str = "mobilebert") -> str:
+        return self.file_name.format(length=sequence_length, family=family)
+
+    def write(self, module: tf.Module, file: Path) -> list[Path]:
+        """Writes `module.serve` as `file` by the target's recipe; gives the files that it became."""
+        return resolve_name(self.writer)(module, self.recipe, file)
 
 
 XNNPACK = Delegate("xnnpack")
@@ -53,7 +62,7 @@ CPU_LOWERING = "mobilebert_kit.lowering.cpu:CpuLowering"
 
 FLOAT = Target(
     name="float",
-    file_name="mobilebert_float_{length}.tflite",
+    file_name="{family}_float_{length}.tflite",
     lowering=CPU_LOWERING,
     recipe=recipes.W32_A32,
     delegate=XNNPACK,
@@ -62,7 +71,7 @@ FLOAT = Target(
 )
 FP16 = Target(
     name="fp16",
-    file_name="mobilebert_fp16_{length}.tflite",
+    file_name="{family}_fp16_{length}.tflite",
     lowering=CPU_LOWERING,
     recipe=recipes.W16_A32,
     delegate=XNNPACK,
@@ -71,7 +80,7 @@ FP16 = Target(
 )
 DYNAMIC = Target(
     name="dynamic",
-    file_name="mobilebert_dynamic_{length}.tflite",
+    file_name="{family}_dynamic_{length}.tflite",
     lowering=CPU_LOWERING,
     recipe=recipes.W8_DYNAMIC,
     delegate=XNNPACK,
@@ -80,7 +89,7 @@ DYNAMIC = Target(
 )
 INT8 = Target(
     name="int8",
-    file_name="mobilebert_int8_{length}.tflite",
+    file_name="{family}_int8_{length}.tflite",
     lowering=CPU_LOWERING,
     recipe=recipes.W8_A8_XNNPACK,
     delegate=XNNPACK,
@@ -89,7 +98,7 @@ INT8 = Target(
 )
 NNAPI = Target(
     name="nnapi",
-    file_name="mobilebert_int8_{length}_nnapi.tflite",
+    file_name="{family}_int8_{length}_nnapi.tflite",
     lowering="mobilebert_kit.lowering.nnapi:NnapiLowering",
     recipe=recipes.W8_A8,
     delegate=Delegate("nnapi", api_level=30),
@@ -102,7 +111,7 @@ NNAPI = Target(
 GPU_LOWERING = "mobilebert_kit.lowering.gpu:GpuLowering"
 GPU = Target(
     name="gpu",
-    file_name="mobilebert_float_{length}_gpu.tflite",
+    file_name="{family}_float_{length}_gpu.tflite",
     lowering=GPU_LOWERING,
     recipe=recipes.W32_A32,
     delegate=Delegate("gpu"),
@@ -111,7 +120,7 @@ GPU = Target(
 )
 GPU_FP16 = Target(
     name="gpu_fp16",
-    file_name="mobilebert_fp16_{length}_gpu.tflite",
+    file_name="{family}_fp16_{length}_gpu.tflite",
     lowering=GPU_LOWERING,
     recipe=recipes.W16_A32,
     delegate=Delegate("gpu"),
@@ -119,11 +128,24 @@ GPU_FP16 = Target(
     half_precision=True,
 )
 
+OPENVINO = Target(
+    name="openvino",
+    file_name="{family}_float_{length}.xml",
+    lowering=CPU_LOWERING,
+    recipe=recipes.W32_A32,
+    delegate=None,
+    status="OpenVINO IR (.xml, .bin), float; needs the extra [openvino], so `all` leaves it out",
+    writer="mobilebert_kit.models.openvino_ir:write_ir",
+    runtime="openvino",
+)
+
+# What `all` makes, and what beyond that has to be asked for by name.
 TARGETS = {target.name: target for target in (FLOAT, FP16, DYNAMIC, INT8, GPU, GPU_FP16, NNAPI)}
+TARGETS_WITH_EXTRAS = TARGETS | {OPENVINO.name: OPENVINO}
 
 
 def parse_targets(names: str) -> list[Target]:
-    """The targets of a comma-separated list, or all of them for "all"; each once, in the order asked for.
+    """The targets of a comma-separated list, or TARGETS for "all"; each once, in the order asked for.
 
     Raises InputError that lists the names where one is unknown.
     """
@@ -132,13 +154,13 @@ def parse_targets(names: str) -> list[Target]:
         return list(TARGETS.values())
     if len(asked) > 1 and not {"all", "list"}.isdisjoint(asked):
         raise InputError(f"Expected --target to be all, list or names of targets, got a mixture: {names!r}.")
-    unknown = [name for name in asked if name not in TARGETS]
+    unknown = [name for name in asked if name not in TARGETS_WITH_EXTRAS]
     if unknown:
         raise InputError(
-            f"Expected --target to be of {', '.join(TARGETS)}, all or list, got {unknown[0]!r}. "
+            f"Expected --target to be of {', '.join(TARGETS_WITH_EXTRAS)}, all or list, got {unknown[0]!r}. "
             "`--target list` describes them."
         )
-    return [TARGETS[name] for name in asked]
+    return [TARGETS_WITH_EXTRAS[name] for name in asked]
 
 
 def describe_targets(sequence_length: int) -> str:
@@ -149,10 +171,10 @@ def describe_targets(sequence_length: int) -> str:
             target.name,
             target.file_for(sequence_length),
             target.recipe.name,
-            str(target.delegate),
+            str(target.delegate or "-"),
             target.status,
         )
-        for target in TARGETS.values()
+        for target in TARGETS_WITH_EXTRAS.values()
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

@@ -15,9 +15,11 @@ import small_export as small
 import tiny_question_model as tiny
 
 from mobilebert_kit.comparison.agreement import agreement, best_spans, logit_differences
-from mobilebert_kit.comparison.binding import bind_inputs, bind_outputs, window_shape
-from mobilebert_kit.comparison.models import common_length, common_vocab, open_model, require_segments
+from mobilebert_kit.comparison.batches import window_shape
+from mobilebert_kit.comparison.models import common_length, common_vocab, open_model
 from mobilebert_kit.errors import CheckFailed, InputError
+from mobilebert_kit.runtime.binding import bind_inputs, bind_outputs
+from mobilebert_kit.runtime.segments import require_segments
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 QUESTIONS, WINDOWS = small.questions(), small.windows()
@@ -30,7 +32,7 @@ ROUNDING = 1e-5
 ALONE = """
     import runpy, sys
     class Forbidden:
-        names = {"tensorflow", "tf_keras", "keras", "torch", "transformers", "onnxruntime"}
+        names = {"tensorflow", "tf_keras", "keras", "torch", "transformers", "onnxruntime", "openvino"}
         def find_spec(self, name, path=None, target=None):
             if name.split(".")[0] in self.names:
                 raise ImportError(f"forbidden: {name}")
@@ -372,7 +374,7 @@ def test_bad_models(tmp_path, tinies):
         ("garbage", "a SavedModel that TensorFlow can load"),
         ("both", "both of the latter"),
         ("model.ckpt", "Export it first"),
-        ("text.tflite", "well-formed .tflite"),
+        ("text.tflite", "Expected a .tflite model"),
         ("words.txt", "another kind of file"),
         ("absent.onnx", "no such file"),
     ):
@@ -387,10 +389,12 @@ def test_bad_models(tmp_path, tinies):
         (["tiny.tflite", "tiny.tflite", "--max_f1_diff", "nan"], "max_f1_diff"),
         (["tiny.tflite", "tiny.tflite", "--max_seq_length", "80"], "--max_seq_length"),
         (["tiny.tflite", "m.onnx"], "mobilebert_kit[onnx]"),
+        (["tiny.tflite", "m.xml"], "mobilebert_kit[openvino]"),
     ],
 )
 def test_bad_input(tinies, words, message):
-    (tinies / "m.onnx").touch()
+    for name in ("m.onnx", "m.xml", "m.bin"):
+        (tinies / name).touch()
     files = (tinies / word if "." in word else word for word in words)
     done = compare(*files, "--dataset", tinies / "questions.json")
     assert done.returncode == 2 and message in done.stderr and done.stderr.startswith("error: ")

@@ -373,8 +373,8 @@ def cases(exported: Path, tmp: Path) -> dict[str, tuple[list[str], str]]:
     (tmp / "home" / "thesis.txt").write_text("")
     missing = checkpoint_with(tmp / "missing", bert__embeddings__position_embeddings=None)
     return {
-        "no target": (["--target="], "int8, gpu, gpu_fp16, nnapi, all or list, got ''"),
-        "unknown target": (["--target=int4"], "int8, gpu, gpu_fp16, nnapi, all or list, got 'int4'"),
+        "no target": (["--target="], "int8, gpu, gpu_fp16, nnapi, openvino, all or list, got ''"),
+        "unknown target": (["--target=int4"], "gpu_fp16, nnapi, openvino, all or list, got 'int4'"),
         "list among targets": (["--target=list,int8"], "mixture"),
         "unknown flag": (["--targets=int8"], "Unknown command line flag 'targets'"),
         "no flag": (["int8"], "Expected flags only"),

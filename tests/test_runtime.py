@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import tiny_question_model as tiny
 
-from mobilebert_kit.contract import MLPERF, Contract, TensorSpec
+from mobilebert_kit.contract import MLPERF
 from mobilebert_kit.errors import InputError
-from mobilebert_kit.runtime.interpreter import Interpreter, load
+from mobilebert_kit.runtime.interpreter import load
 from mobilebert_kit.runtime.model_file import check_model_file
 from mobilebert_kit.runtime.scoring import run_windows, score_model
 from mobilebert_kit.squad.dataset import Question
@@ -58,7 +58,7 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 def test_contract_has_the_end_logits_first():
     assert MLPERF.output_names == ("end_logits", "start_logits")
     assert MLPERF.input_names == ("input_ids", "input_mask", "segment_ids")
-    assert TensorSpec("x", "int32").shape(384) == (1, 384)
+    assert MLPERF.inputs[0].shape(384) == (1, 384)
 
 
 @pytest.mark.parametrize("length", [64, 384])
@@ -89,26 +89,43 @@ def test_one_of_two_signatures_is_found(folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"names": {"start_logits": "begin"}}, r"outputs end_logits, start_logits, got in .*begin"),
-        ({"names": {"input_mask": "attention_mask"}}, r"inputs input_ids, input_mask.*attention_mask"),
-        ({"dtype": "int64"}, r"input_ids to be int32 .* got int64 \[1, 32\]"),
+        ({"names": {"start_logits": "begin"}}, r"named start_logits or output_s, got begin, end_logits"),
+        ({"names": {"input_mask": "positions"}}, r"known by name .* got positions"),
+        ({"names": dict(zip(MLPERF.input_names, "abc", strict=True))}, r"known by name .* got a, b, c"),
+        ({"dtype": "int16"}, r"input_ids to be int32 or int64 or float32 .* got int16 \[1, 32\]"),
     ],
 )
-def test_another_contract_is_refused(folder, options, message):
+def test_unknown_tensors_are_refused(folder, options, message):
     name = re.sub(r"\W", "", str(options))
     path = tiny.write_model(folder / f"{name}.tflite", 32, **options)
     with pytest.raises(InputError, match=f"(?s){message}"):
         load(path)
 
 
-def test_shapes_are_checked(folder, model):
-    other = Contract("other", MLPERF.inputs, (MLPERF.outputs[0], TensorSpec("start_logits", "int8")))
-    with pytest.raises(InputError, match="start_logits to be int8"):
-        Interpreter(model, contract=other)
+def test_other_names_and_ids_of_other_dtypes_are_the_same_model(folder):
+    names = {"input_ids": "ids", "input_mask": "attention_mask", "start_logits": "output_s"}
+    ids = np.arange(32, dtype=np.int32)
+    for dtype in ("int64", "float32"):
+        interpreter = load(tiny.write_model(folder / f"{dtype}.tflite", 32, names=names, dtype=dtype))
+        assert interpreter.inputs == {
+            "input_ids": "ids", "input_mask": "attention_mask", "segment_ids": "segment_ids",
+        }  # fmt: skip
+        outputs = interpreter.run(input_ids=ids, input_mask=ids * 0 + 1, segment_ids=ids % 2)
+        start, end = tiny.logits(ids, ids * 0 + 1, ids % 2)
+        np.testing.assert_array_equal(outputs["start_logits"][0], start)
+        np.testing.assert_array_equal(outputs["end_logits"][0], end)
+
+
+def test_every_input_is_fed_and_no_other(model):
+    ids = np.zeros(64, np.int32)
+    with pytest.raises(ValueError, match="Expected input_ids, input_mask, segment_ids, got input_ids"):
+        load(model).run(input_ids=ids, input_mask=ids)
+    with pytest.raises(ValueError, match=r"got .*position_ids"):
+        load(model).run(input_ids=ids, input_mask=ids, segment_ids=ids, position_ids=ids)
 
 
 def test_bad_options(model):
-    with pytest.raises(InputError, match="litert, tflite_runtime, got 'onnx'"):
+    with pytest.raises(InputError, match="litert, tflite_runtime, openvino, got 'onnx'"):
         load(model, runtime="onnx")
     with pytest.raises(InputError, match="1 thread at least, got 0"):
         load(model, threads=0)
@@ -295,7 +312,7 @@ def test_tflite_runtime_gives_the_same(model, tmp_path):
     [
         ("sys.modules['tensorflow'] = object()", "without TensorFlow"),
         ("np.__version__ = '2.1.0'", "numpy 1 for tflite_runtime, got 2.1.0"),
-        ("sys.modules['tflite_runtime.interpreter'] = None", "pip install tflite-runtime"),
+        ("sys.modules['tflite_runtime.interpreter'] = None", "mobilebert_kit[tflite_runtime]"),
     ],
 )
 def test_tflite_runtime_is_refused_where_it_would_crash(model, tmp_path, before, message):

@@ -8,9 +8,8 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from mobilebert_kit.contract import MLPERF
 from mobilebert_kit.errors import InputError
-from mobilebert_kit.targets import TARGETS, describe_targets, parse_targets
+from mobilebert_kit.targets import TARGETS, TARGETS_WITH_EXTRAS, describe_targets, parse_targets
 
 FILES = {
     "float": "mobilebert_float_384.tflite",
@@ -21,12 +20,13 @@ FILES = {
     "gpu_fp16": "mobilebert_fp16_384_gpu.tflite",
     "nnapi": "mobilebert_int8_384_nnapi.tflite",
 }
+WITH_EXTRAS = FILES | {"openvino": "mobilebert_float_384.xml"}
 
 
 def test_files_are_named_as_mlcommons_names_them() -> None:
     assert {name: target.file_for(384) for name, target in TARGETS.items()} == FILES
-    assert TARGETS["nnapi"].file_for(128) == "mobilebert_int8_128_nnapi.tflite"
-    assert all(target.contract is MLPERF for target in TARGETS.values())
+    assert {name: target.file_for(384) for name, target in TARGETS_WITH_EXTRAS.items()} == WITH_EXTRAS
+    assert TARGETS["nnapi"].file_for(128, "distilbert") == "distilbert_int8_128_nnapi.tflite"
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,7 @@ def test_files_are_named_as_mlcommons_names_them() -> None:
         (" int8 , nnapi", ["int8", "nnapi"]),
         ("int8,int8", ["int8"]),
         ("all", list(FILES)),
+        ("openvino,float", ["openvino", "float"]),
     ],
 )
 def test_targets_by_name(text: str, names: list[str]) -> None:
@@ -45,7 +46,7 @@ def test_targets_by_name(text: str, names: list[str]) -> None:
 
 @pytest.mark.parametrize("text", ["", "NNAPI", "int4", "int8,", "int8;nnapi", "tpu,int8", "lists"])
 def test_an_unknown_target_lists_the_known_ones(text: str) -> None:
-    expected = r"float, fp16, dynamic, int8, gpu, gpu_fp16, nnapi, all or list, got '.*'"
+    expected = r"float, fp16, dynamic, int8, gpu, gpu_fp16, nnapi, openvino, all or list, got '.*'"
     with pytest.raises(InputError, match=expected):
         parse_targets(text)
 
@@ -59,11 +60,12 @@ def test_all_and_list_stand_alone(text: str) -> None:
 def test_table_says_what_each_target_is() -> None:
     lines = describe_targets(128).splitlines()
     assert lines[0].split() == ["target", "file", "recipe", "delegate", "status"]
-    for line, (name, target) in zip(lines[1:], TARGETS.items(), strict=True):
-        assert line.split()[:3] == [name, FILES[name].replace("384", "128"), target.recipe.name]
-        assert str(target.delegate) in line
+    for line, (name, target) in zip(lines[1:], TARGETS_WITH_EXTRAS.items(), strict=True):
+        assert line.split()[:3] == [name, WITH_EXTRAS[name].replace("384", "128"), target.recipe.name]
+        assert str(target.delegate or "-") in line
         assert target.status in line
-    assert "deprecated since Android 15" in lines[-1]
+    assert "deprecated since Android 15" in lines[-2]
+    assert "needs the extra [openvino]" in lines[-1]
 
 
 def test_listing_loads_no_tensorflow() -> None:

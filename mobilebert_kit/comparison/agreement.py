@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mobilebert_kit.comparison.binding import Logits
+from mobilebert_kit.comparison.batches import Logits
 from mobilebert_kit.comparison.models import Model
 from mobilebert_kit.errors import CheckFailed
 from mobilebert_kit.runtime.scoring import Score, score_logits

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from mobilebert_kit.comparison.binding import BATCH, Logits, bind_inputs, explained, run_batches
+from mobilebert_kit.comparison.batches import BATCH, Logits, explained, run_batches
 from mobilebert_kit.contract import ALIASES, MLPERF
 from mobilebert_kit.errors import InputError
+from mobilebert_kit.runtime.binding import bind_inputs
 from mobilebert_kit.squad.windows import Window
 
 _KNOWN = [alias for name in MLPERF.input_names for alias in ALIASES[name]]

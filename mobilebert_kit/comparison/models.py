@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from mobilebert_kit.comparison.binding import Logits
+from mobilebert_kit.comparison.batches import Logits
 from mobilebert_kit.comparison.huggingface import HuggingFaceModel
 from mobilebert_kit.comparison.onnx import OnnxModel
+from mobilebert_kit.comparison.runtime_file import RuntimeFile
 from mobilebert_kit.comparison.saved_model import SavedModel
-from mobilebert_kit.comparison.tflite import TfliteModel
-from mobilebert_kit.contract import ALIASES, FAMILIES_WITHOUT_SEGMENTS
 from mobilebert_kit.errors import InputError
-from mobilebert_kit.json_files import read_json_object
 from mobilebert_kit.squad.tokenizer import load_vocab
 from mobilebert_kit.squad.windows import MAX_SEQ_LENGTH, Window
 
-FILES = {".tflite": TfliteModel, ".onnx": OnnxModel}  # by suffix
+FILES = {".tflite": RuntimeFile, ".xml": RuntimeFile, ".onnx": OnnxModel}  # by suffix
 FOLDERS = {  # by a file in it
     "saved_model.pb": SavedModel,
     "*.safetensors": HuggingFaceModel,
@@ -39,14 +37,14 @@ class Model(Protocol):
 
 
 def open_model(path: str | Path) -> Model:
-    """The model at `path`: a .tflite or .onnx file, a SavedModel or a Hugging Face directory.
+    """The model at `path`: a .tflite, .xml or .onnx file, a SavedModel or a Hugging Face directory.
 
     Raises:
         InputError: none of these, one that cannot be loaded, or whose tensors are not known by name; or what
             runs it is not installed.
     """
     path = Path(path)
-    accepted = "a .tflite or .onnx file, a SavedModel directory, or a Hugging Face directory"
+    accepted = "a .tflite, .xml or .onnx file, a SavedModel directory, or a Hugging Face directory"
     if path.is_dir():
         found = {reader for pattern, reader in FOLDERS.items() if any(path.glob(pattern))}
         if len(found) == 1:
@@ -62,34 +60,6 @@ def open_model(path: str | Path) -> Model:
         got = "another kind of file" if path.is_file() else "no such file"
         raise InputError(f"Expected {accepted}, got {got}: {path}. Check the path.")
     return FILES[path.suffix](path)
-
-
-def require_segments(models: Sequence[Model]) -> None:
-    """InputError where one of two models takes no segment_ids that it should get.
-
-    It need not take them where its family has none, which a config.json says that lies in its directory or
-    beside its file. A file without one goes with the other model's: it may be what that was exported to.
-    """
-    families = [_family(model) for model in models]
-    without = any(family in FAMILIES_WITHOUT_SEGMENTS for family in families)
-    for model, family in zip(models, families, strict=True):
-        excused = without and family in (None, *FAMILIES_WITHOUT_SEGMENTS)
-        if "segment_ids" not in model.inputs and not excused:
-            raise InputError(
-                f"Expected an input for the segments ({', '.join(ALIASES['segment_ids'])}), got only "
-                f"{', '.join(model.inputs.values())} in {model.path}: segment_ids would be left out, and the "
-                "model would not be told the question from the context. Export it with them. (A "
-                f"{' or '.join(FAMILIES_WITHOUT_SEGMENTS)} has none: put its config.json beside the file, or "
-                "compare with its Hugging Face directory.)"
-            )
-
-
-def _family(model: Model) -> str | None:
-    """model_type of the config.json that lies with the model; None where none does."""
-    config = _folder(model) / "config.json"
-    if not config.is_file():
-        return None
-    return str(read_json_object(config, "a model's configuration").get("model_type"))
 
 
 def _folder(model: Model) -> Path:

@@ -10,17 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilebert_kit.comparison.binding import (
-    Logits,
-    bind_inputs,
-    bind_outputs,
-    explained,
-    run_batches,
-    window_shape,
-)
+from mobilebert_kit.comparison.batches import Logits, explained, run_batches, window_shape
 from mobilebert_kit.contract import SIGNATURE_KEY
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.native_log import import_tensorflow
+from mobilebert_kit.runtime.binding import bind_inputs, bind_outputs
 from mobilebert_kit.squad.windows import Window
 
 

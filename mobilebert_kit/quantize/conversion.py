@@ -11,9 +11,15 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated
 
-from mobilebert_kit.models.saved_model import save_signature
+from mobilebert_kit.models.saved_model import save_graph
 from mobilebert_kit.quantize.half_tables import gather_half_tables
 from mobilebert_kit.quantize.recipes import Recipe
+
+
+def write_tflite(module: tf.Module, recipe: Recipe, file: Path) -> list[Path]:
+    """Writes `module.serve` as a .tflite; gives the one file that it is."""
+    file.write_bytes(convert(module, recipe))
+    return [file]
 
 
 def convert(module: tf.Module, recipe: Recipe) -> bytes:
@@ -24,7 +30,7 @@ def convert(module: tf.Module, recipe: Recipe) -> bytes:
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "saved_model"
-        _save_graph(module.serve, folder)
+        inputs, outputs = save_graph(module.serve, folder)
         gc.collect()  # a graph is full of reference cycles, and holds all weights
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
         gc.collect()  # it has loaded the graph, and will load it again
@@ -38,37 +44,22 @@ def convert(module: tf.Module, recipe: Recipe) -> bytes:
             model = bytearray(converter.convert())
     if recipe.weights == "float16":
         model = bytearray(gather_half_tables(bytes(model)))
-    names = [spec.name for spec in module.serve.input_signature]
-    if all(names):
-        _order_inputs(model, names)
+    _order_tensors(model, inputs, outputs)
     return bytes(model)
 
 
-def _order_inputs(model: bytearray, names: Sequence[str]) -> None:
-    """Puts the inputs of `model` into the order of `names`, in place.
+def _order_tensors(model: bytearray, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Puts the inputs and outputs of `model` into the order of these names, in place.
 
-    The converter has an order of its own (here the reverse), and the MLPerf app feeds inputs by position.
+    The converter has an order of its own (here the reverse, and the alphabet's), and the MLPerf app goes by
+    position.
     """
     root = schema_py_generated.Model.GetRootAs(model)
-    signature = root.SignatureDefs(0)
-    maps = [signature.Inputs(index) for index in range(signature.InputsLength())]
-    tensor = {entry.Name().decode(): entry.TensorIndex() for entry in maps}
-    root.Subgraphs(0).InputsAsNumpy()[:] = [tensor[name] for name in names]
-
-
-def _save_graph(function: tf.types.experimental.PolymorphicFunction, folder: Path) -> None:
-    """`function` as the graph of a SavedModel, without variables.
-
-    TensorFlow 1's builder: by way of a concrete function, the converter holds the weights some ten times over
-    (full size: 5.5 GB at most, 2.3 GB so) and traces everything twice.
-    """
-    v1 = tf.compat.v1
-    with tf.Graph().as_default(), v1.Session() as session:
-        inputs = {
-            spec.name or f"input_{index}": v1.placeholder(spec.dtype, spec.shape, name=spec.name)
-            for index, spec in enumerate(function.input_signature)
-        }
-        outputs = function.python_function(*inputs.values())
-        if not isinstance(outputs, dict):
-            outputs = {f"output_{index}": output for index, output in enumerate(tf.nest.flatten(outputs))}
-        save_signature(session, folder, inputs, outputs)
+    signature, graph = root.SignatureDefs(0), root.Subgraphs(0)
+    for names, length, entry, positions in (
+        (inputs, signature.InputsLength(), signature.Inputs, graph.InputsAsNumpy()),
+        (outputs, signature.OutputsLength(), signature.Outputs, graph.OutputsAsNumpy()),
+    ):
+        maps = [entry(index) for index in range(length)]
+        tensor = {one.Name().decode(): one.TensorIndex() for one in maps}
+        positions[:] = [tensor[name] for name in names]

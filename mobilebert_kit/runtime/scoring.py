@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mobilebert_kit.errors import InputError
-from mobilebert_kit.runtime.interpreter import Interpreter
+from mobilebert_kit.runtime.engine import Engine, open_engine
 from mobilebert_kit.squad.answers import extract_answers
 from mobilebert_kit.squad.dataset import Question
 from mobilebert_kit.squad.metric import app_f1, score
@@ -54,7 +54,7 @@ def score_model(
     *,
     threads: int = 1,
     workers: int | None = None,
-    runtime: str = "litert",
+    runtime: str | None = None,
     progress: bool | Callable[[], object] = True,
 ) -> Score:
     """Run `windows` through the model and score its answers to `questions`.
@@ -120,7 +120,7 @@ def run_windows(
     *,
     threads: int = 1,
     workers: int | None = None,
-    runtime: str = "litert",
+    runtime: str | None = None,
     progress: bool | Callable[[], object] = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(start logits, end logits), float32 [N, S] each, of N windows of the model's length S.
@@ -128,6 +128,7 @@ def run_windows(
     Args:
         threads: of one interpreter.
         workers: interpreters that run at a time; None: one a CPU.
+        runtime: see `open_engine`.
         progress: show a bar, where standard error is a terminal; or what to call after each window, one call
             at a time.
     Raises:
@@ -135,7 +136,7 @@ def run_windows(
     """
     if workers is not None and workers < 1:
         raise InputError(f"Expected 1 worker at least, got {workers}.")
-    first = Interpreter(model_path, threads=threads, runtime=runtime)
+    first = open_engine(model_path, threads=threads, runtime=runtime)
     lengths = {len(window.input_ids) for window in windows}
     if lengths - {first.sequence_length}:
         raise InputError(
@@ -147,7 +148,7 @@ def run_windows(
     hidden = progress is not True or not sys.stderr.isatty()
     with tqdm(total=len(windows), unit="window", disable=hidden, file=sys.stderr) as bar:
         loop = _Loop(windows, results, progress if callable(progress) else bar.update)
-        loop.run([first], lambda: Interpreter(model_path, threads=threads, runtime=runtime), workers)
+        loop.run([first], lambda: open_engine(model_path, threads=threads, runtime=runtime), workers)
     return results[0], results[1]
 
 
@@ -161,7 +162,7 @@ class _Loop:
         self._lock = threading.Lock()
         self._error: BaseException | None = None
 
-    def run(self, ready: list[Interpreter], make: Callable[[], Interpreter], workers: int) -> None:
+    def run(self, ready: list[Engine], make: Callable[[], Engine], workers: int) -> None:
         # An interpreter is made in the thread that runs it: loading, too, is then side by side.
         pool = [
             threading.Thread(target=self._work, args=(ready.pop() if ready else None, make), daemon=True)
@@ -180,7 +181,7 @@ class _Loop:
         if self._error is not None:
             raise self._error
 
-    def _work(self, interpreter: Interpreter | None, make: Callable[[], Interpreter]) -> None:
+    def _work(self, interpreter: Engine | None, make: Callable[[], Engine]) -> None:
         try:
             interpreter = interpreter or make()
             while not self._stop.is_set():
@@ -188,9 +189,7 @@ class _Loop:
                 if index >= len(self._windows):
                     return
                 window = self._windows[index]
-                outputs = interpreter.run(
-                    input_ids=window.input_ids, input_mask=window.input_mask, segment_ids=window.segment_ids
-                )
+                outputs = interpreter.run(**{name: getattr(window, name) for name in interpreter.inputs})
                 self._results[0, index] = outputs["start_logits"][0]
                 self._results[1, index] = outputs["end_logits"][0]
                 with self._lock:

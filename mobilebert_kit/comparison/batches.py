@@ -1,19 +1,14 @@
-"""Which of a model's tensors is which, by name; and its windows, batch by batch.
-
-A model that got no segment_ids still answers, only worse: published BERTs lost 23 to 54 points of F1 between
-two frameworks, most likely that way. So every input must be known by name, and none is left out in silence.
-"""
+"""A model's windows, batch by batch; what its library says, in the kit's terms."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from mobilebert_kit.contract import ALIASES, MLPERF
 from mobilebert_kit.errors import InputError, KitError
 from mobilebert_kit.squad.windows import Window
 
@@ -21,56 +16,6 @@ Logits = tuple[np.ndarray, np.ndarray]  # start, end: float32 [N, S] each
 BATCH = 8  # windows at a time, where a model takes several: more gains nothing on a CPU
 
 _SHOWN = 300  # characters of another library's message
-
-
-def bind_inputs(names: Collection[str], path: Path) -> dict[str, str]:
-    """{the kit's name: the model's own} of all inputs; segment_ids may be missing (see require_segments).
-
-    Raises:
-        InputError: an input that is none of the three, two for one, or no ids or no mask.
-    """
-    bound = _bind(MLPERF.input_names, names, path)
-    unknown = sorted(set(names) - set(bound.values()))
-    if unknown:
-        known = "; ".join(f"{name}: {', '.join(ALIASES[name])}" for name in MLPERF.input_names)
-        raise InputError(
-            f"Expected inputs that are known by name ({known}), got {', '.join(unknown)} in {path}. It would "
-            "have to be left out. Export the model without it."
-        )
-    _require(bound, ("input_ids", "input_mask"), names, path)
-    return bound
-
-
-def bind_outputs(names: Collection[str], path: Path) -> dict[str, str]:
-    """{start_logits, end_logits: the model's own names}; other outputs are not read.
-
-    Raises:
-        InputError: one is missing, or there are two for one.
-    """
-    bound = _bind(MLPERF.output_names, names, path)
-    _require(bound, MLPERF.output_names, names, path)
-    return bound
-
-
-def _bind(wanted: Sequence[str], names: Collection[str], path: Path) -> dict[str, str]:
-    bound = {}
-    for own in wanted:
-        found = [alias for alias in ALIASES[own] if alias in names]
-        if len(found) > 1:
-            raise InputError(f"Expected one tensor for {own}, got {' and '.join(found)} in {path}.")
-        if found:
-            bound[own] = found[0]
-    return bound
-
-
-def _require(bound: Mapping[str, str], wanted: Sequence[str], names: Collection[str], path: Path) -> None:
-    missing = [own for own in wanted if own not in bound]
-    if missing:
-        accepted = "; ".join(" or ".join(ALIASES[own]) for own in missing)
-        raise InputError(
-            f"Expected a tensor named {accepted}, got {', '.join(sorted(names)) or 'none'} in {path}. They "
-            "are known by name, never by position: export the model with a signature that names them."
-        )
 
 
 def window_shape(shapes: Mapping[str, Sequence[object]], path: Path) -> tuple[int, int | None]:
