@@ -19,6 +19,7 @@ from absl import flags
 
 from mobilebert_kit.delegates.delegate import DEFAULT_API_LEVEL, DELEGATES, Delegate
 from mobilebert_kit.delegates.macs import macs
+from mobilebert_kit.delegates.model_card import model_card
 from mobilebert_kit.delegates.report import Report
 from mobilebert_kit.delegates.summary import headline, refusals, to_json
 from mobilebert_kit.delegates.tflite_file import Model, read_tflite
@@ -112,6 +113,7 @@ class _TextOutput:
         self._several, self._counts = len(model.subgraphs) > 1, counts
         nodes = sum(len(graph.nodes) for graph in model.subgraphs)
         print(f"{model.path}: {nodes} nodes, {sum(map(sum, counts)) / 1e9:.3g} G multiply-accumulates")
+        print(model_card(model))
 
     def report(self, delegate: Delegate, number: int, report: Report) -> None:
         where = f", subgraph {number}" if self._several else ""
@@ -142,6 +144,7 @@ class _JsonOutput:
         self._object: dict[str, Any] = {
             "model": str(model.path),
             "macs": sum(map(sum, counts)),
+            **asdict(model_card(model)),
             "reports": [],
             "run": None,
         }

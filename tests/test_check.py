@@ -88,7 +88,7 @@ def test_json_has_every_node(attention: Path) -> None:
 def test_a_whole_model_ends_with_0(attention: Path) -> None:
     code, said, error = check(attention, "--delegate", "nnapi", "--feature_level", "6")
     assert (code, error) == (0, "")
-    assert said.splitlines()[1:] == ["NNAPI, feature level 6: takes all 3 nodes, in one partition"]
+    assert said.splitlines()[2:] == ["NNAPI, feature level 6: takes all 3 nodes, in one partition"]
 
 
 def test_an_unknown_op_is_neither_accepted_nor_passed(tmp_path: Path) -> None:

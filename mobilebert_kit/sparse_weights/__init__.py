@@ -1,0 +1,1 @@
+"""What the zeros of a model are worth: where they are, in which pattern, and how small they make its file."""
