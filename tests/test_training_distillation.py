@@ -269,7 +269,7 @@ def test_a_teacher_of_other_shapes_is_refused(data, tmp_path):
         ({}, "80 positions"),
         ({"max_seq_length": 80, "hidden_weight": 1.0}, "--hidden_weight"),
         ({"max_seq_length": 80, "attention_weight": 1.0}, "--attention_weight"),
-        ({"max_seq_length": 80, "distill_loss_weight": 1.5}, "--distill_loss_weight"),
+        ({"max_seq_length": 80, "distill_loss_weight": -0.5}, "--distill_loss_weight"),
         ({"max_seq_length": 80, "temperature": 0.0}, "--temperature"),
     ):
         with pytest.raises(InputError, match=message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilebert_kit.training.optimizer import INITIAL_SCALE, AdamW, Schedule, clipped, decays
+from mobilebert_kit.training.optimizer import INITIAL_SCALE, AdamW, Schedule, decays
 
 SHAPES = {"a/kernel": (5, 3), "a/bias": (3,), "a/FakeLayerNorm/gamma": (3,)}
 RATE, DECAY = 0.01, 0.1
@@ -36,8 +36,9 @@ def test_adamw_against_torch():
             parameter.grad = torch.tensor(gradient)
         norm = float(torch.nn.utils.clip_grad_norm_(theirs.values(), 1.0))
         reference.step()
-        short, our_norm = clipped([tf.constant(gradient) for gradient in gradients(step)])
-        optimizer.apply(short, tf.constant(RATE), tf.constant(True))
+        ours_now = [tf.constant(gradient) for gradient in gradients(step)]
+        our_norm = tf.linalg.global_norm(ours_now)
+        optimizer.apply(ours_now, our_norm, tf.constant(RATE))
         assert float(our_norm) == pytest.approx(norm, rel=1e-6)
         for name, variable in ours.items():
             # torch clips by norm + 1e-6, a relative 1e-6 of an update of RATE at most.
@@ -71,11 +72,11 @@ def test_loss_scaling_skips_what_is_not_finite():
     variable = tf.Variable([1.0])
     optimizer = AdamW({"a/kernel": variable}, weight_decay=0.0, loss_scaling=True)
     before = {name: value.numpy() for name, value in optimizer.state().items()}
-    optimizer.apply([tf.constant([np.nan], tf.float32)], tf.constant(RATE), tf.constant(False))
+    optimizer.apply([tf.constant([np.nan], tf.float32)], tf.constant(np.nan), tf.constant(RATE))
     after = {name: value.numpy() for name, value in optimizer.state().items()}
     assert variable.numpy() == [1.0]
     assert after.pop("scale") == before.pop("scale") / 2 == INITIAL_SCALE / 2
     assert after == before
-    optimizer.apply([tf.constant([0.5])], tf.constant(RATE), tf.constant(True))
+    optimizer.apply([tf.constant([0.5])], tf.constant(0.5), tf.constant(RATE))
     assert variable.numpy() == pytest.approx([1.0 - RATE])  # Adam's first step is the rate itself
     assert optimizer.state()["good_steps"].numpy() == 1

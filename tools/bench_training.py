@@ -33,8 +33,9 @@ from mobilebert_kit.main import run
 
 LEAST_SPEED = 1.0  # times PyTorch's tokens per second
 LOSS_TOLERANCE = 1e-4  # relative, before the first step and without dropout: the two must be the same model
+MOST_PRUNING_TIME = 1.15  # times the kit's plain step
 RATE, DECAY, LARGEST_NORM = 1e-6, 0.01, 1.0
-KIT, QUANTIZED, TORCH = "kit", "kit, quantized", "transformers"
+KIT, QUANTIZED, PRUNING, TORCH = "kit", "kit, quantized", "kit, pruning", "transformers"
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Default: full size, random weights.")
 _LENGTHS = flags.DEFINE_list("lengths", ["128", "384"], "Tokens of a window.")
@@ -43,6 +44,7 @@ _DROPOUT = flags.DEFINE_float("dropout", 0.1, "Of attention; 0.1 is the publishe
 _THREADS = flags.DEFINE_integer("threads", 2, "Of each process.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "Steps that each takes, for each length.", lower_bound=3)
 _QAT = flags.DEFINE_bool("qat", False, "Measure quantization-aware training too.")
+_PRUNE = flags.DEFINE_bool("prune", False, "Measure training that prunes (snip_momentum, 4x1) too.")
 _OUTPUT = flags.DEFINE_string("output", None, "Write everything to this JSON file too.")
 
 
@@ -64,7 +66,7 @@ Trainer = tuple[Callable[[Batch], float], Callable[[Batch], None]]
 def main() -> None:
     if not all(length.isdigit() and int(length) > 0 for length in _LENGTHS.value):
         raise InputError(f"Expected --lengths to be whole numbers like 128,384, got {_LENGTHS.value}.")
-    names = [KIT, TORCH, *([QUANTIZED] if _QAT.value else [])]
+    names = [KIT, TORCH, *([QUANTIZED] if _QAT.value else []), *([PRUNING] if _PRUNE.value else [])]
     results = []
     with checkpoint_or_random(_CHECKPOINT.value) as checkpoint, ExitStack() as processes:
         workers = {
@@ -77,7 +79,9 @@ def main() -> None:
             if abs(losses[KIT] / losses[TORCH] - 1) > LOSS_TOLERANCE and not results:
                 raise CheckFailed(f"Expected the same loss of both before the first step, got {losses}.")
             times = take_turns(workers, batch, _ROUNDS.value)
-            results += [summarize(name, batch, seconds, times[TORCH]) for name, seconds in times.items()]
+            results += [
+                summarize(name, batch, seconds, times[TORCH], times[KIT]) for name, seconds in times.items()
+            ]
     publish(
         f"One training step, batch {_BATCH_SIZE.value}, attention dropout {_DROPOUT.value:g}, "
         f"{_THREADS.value} threads, {_ROUNDS.value} rounds",
@@ -102,6 +106,15 @@ def main() -> None:
             )
             for result in results
             if result["model"] == KIT
+        ]
+        + [
+            Requirement(
+                f"{result['length']} tokens, a step that prunes, times a plain one",
+                result["times_plain"],
+                MOST_PRUNING_TIME,
+            )
+            for result in results
+            if result["model"] == PRUNING
         ],
         {"results": results},
         _OUTPUT.value,
@@ -133,8 +146,10 @@ def take_turns(workers: dict[str, Connection], batch: Batch, rounds: int) -> dic
     return times
 
 
-def summarize(name: str, batch: Batch, seconds: list[float], reference: list[float]) -> dict[str, Any]:
-    """Median, quartiles, tokens a second, and the speed relative to the reference's."""
+def summarize(
+    name: str, batch: Batch, seconds: list[float], reference: list[float], plain: list[float]
+) -> dict[str, Any]:
+    """Median, quartiles, tokens a second; speed relative to the reference's, time to a plain step's."""
     lower, median, upper = np.percentile(seconds, (25, 50, 75))
     size, length = batch["input_ids"].shape
     return {
@@ -146,6 +161,7 @@ def summarize(name: str, batch: Batch, seconds: list[float], reference: list[flo
         "upper_quartile_s": round(float(upper), 3),
         "tokens_per_s": round(float(size * length / median), 1),
         "speed": round(float(np.median(np.divide(reference, seconds))), 3),
+        "times_plain": round(float(np.median(np.divide(seconds, plain))), 3),
         "seconds": [round(value, 3) for value in seconds],
     }
 
@@ -213,6 +229,9 @@ def kit_trainer(job: Run) -> Trainer:
     from mobilebert_kit.training.lowering import Dropout
     from mobilebert_kit.training.model import TrainableModel
     from mobilebert_kit.training.optimizer import AdamW
+    from mobilebert_kit.training.pruning.plan import make_plan
+    from mobilebert_kit.training.pruning.pruner import Pruner
+    from mobilebert_kit.training.pruning.request import PruningRequest
     from mobilebert_kit.training.quantizers import quantized_config
     from mobilebert_kit.training.step import Step
 
@@ -229,7 +248,11 @@ def kit_trainer(job: Run) -> Trainer:
 
     loss = SpanLoss()
     steps: dict[int, Step] = {}
-    optimizer = AdamW(variables, weight_decay=DECAY)
+    pruner = None
+    if job.model == PRUNING:
+        plan = make_plan(PruningRequest(), loaded.tensors, warmup=0, steps=10**6, steps_per_epoch=10**6)
+        pruner = Pruner(variables, plan)
+    optimizer = AdamW(variables, weight_decay=DECAY, pruner=pruner)
 
     def step(batch: Batch) -> None:
         size, length = batch["input_ids"].shape

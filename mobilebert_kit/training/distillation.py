@@ -1,7 +1,10 @@
 """Learning from a teacher: which of its outputs a step reads, from where, and what they add to the loss.
 
-    loss = (1 - logit_weight) * cross-entropy with the labels + logit_weight * KL(teacher || student)
+    loss = max(0, 1 - logit_weight) * cross-entropy with the labels + logit_weight * KL(teacher || student)
            + hidden_weight * MSE of hidden states + attention_weight * KL of attention maps
+
+From 1 on there are no labels: neural-compressor's weights of 3 and 4.5 scale its KL, which has replaced them
+(run_qa_no_trainer.py).
 
 Logits of each window are computed once and kept on disk. Hidden states and attention maps are not: those of
 all SQuAD would take hundreds of GB, so the teacher runs in each step where they have a weight.
@@ -62,7 +65,7 @@ class DistillationLoss:
     def __call__(self, outputs: Mapping[str, tf.Tensor], batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         mask = batch["input_mask"]
         loss = tf.zeros([])
-        if self.logit_weight < 1:
+        if self.logit_weight < 1:  # else the weight of the labels is 0
             labels = span_loss(outputs, batch["start_positions"], batch["end_positions"])
             loss += (1 - self.logit_weight) * labels
         if self.logit_weight:

@@ -17,9 +17,10 @@ from mobilebert_kit.checkpoints import (
     prove_complete,
     prove_ranges,
 )
+from mobilebert_kit.checkpoints.family import family_of_variables
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.inputs import checkpoint_config, find_vocab, prove_length
-from mobilebert_kit.models.config import QUANTIZED_SCORE_CLIP, MobileBertConfig
+from mobilebert_kit.models.config import QUANTIZED_SCORE_CLIP, ModelConfig
 from mobilebert_kit.squad.dataset import Question, load_questions
 from mobilebert_kit.squad.tokenizer import load_tokenizer
 from mobilebert_kit.squad.windows import Window, make_windows
@@ -27,7 +28,8 @@ from mobilebert_kit.training.data import Order, make_buckets
 from mobilebert_kit.training.distillation import DistillationLoss, SpanLoss, prove_teachable
 from mobilebert_kit.training.features import Features, make_features
 from mobilebert_kit.training.lowering import Dropout
-from mobilebert_kit.training.optimizer import Schedule
+from mobilebert_kit.training.optimizer import BETAS, Schedule
+from mobilebert_kit.training.pruning.plan import Plan, make_plan
 from mobilebert_kit.training.quantizers import prove_quantizable
 from mobilebert_kit.training.request import TrainingRequest
 from mobilebert_kit.training.step import Loss
@@ -50,7 +52,7 @@ class TrainingInputs:
 
     request: TrainingRequest
     checkpoint: Checkpoint = field(init=False)
-    config: MobileBertConfig = field(init=False)
+    config: ModelConfig = field(init=False)
 
     def __post_init__(self) -> None:
         request = self.request
@@ -132,9 +134,31 @@ class TrainingInputs:
     @cached_property
     def schedule(self) -> Schedule:
         """Over all steps: those of the epochs, or the first --max_steps of them."""
-        total = self.request.epochs * self.order.steps_per_epoch
-        total = min(total, self.request.max_steps or total)
-        return Schedule(self.request.learning_rate, int(self.request.warmup * total), total)
+        request = self.request
+        total = request.epochs * self.order.steps_per_epoch
+        total = min(total, request.max_steps or total)
+        warmup = request.num_warmup_steps
+        if warmup is None:
+            warmup = int(request.warmup * total)
+        if warmup >= total:
+            raise InputError(
+                f"Expected --num_warmup_steps below the {total} steps of the training, got {warmup}. Train "
+                "longer, or warm up for less."
+            )
+        return Schedule(request.learning_rate, warmup, total)
+
+    @cached_property
+    def pruning(self) -> Plan | None:
+        """What is pruned, and when; None without --target_sparsity."""
+        if self.request.pruning is None:
+            return None
+        return make_plan(
+            self.request.pruning,
+            {name: self.checkpoint.tensors[name] for name in self.config.variable_shapes()},
+            warmup=self.schedule.warmup,
+            steps=self.schedule.total,
+            steps_per_epoch=self.order.steps_per_epoch,
+        )
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -155,32 +179,50 @@ class TrainingInputs:
             "dropout": vars(self.dropout),
             "buckets": self.buckets,
             **{name: getattr(request, name) for name in names},
+            **self._rarer_settings(),
         }
+
+    def _rarer_settings(self) -> dict[str, Any]:
+        """Those that most runs leave alone: only where they say something, so that older runs can go on."""
+        request = self.request
+        settings = {
+            "num_warmup_steps": request.num_warmup_steps,
+            "adam_beta2": None if request.adam_beta2 == BETAS[1] else request.adam_beta2,
+            "pruning": self.pruning.settings() if self.pruning else None,
+            "keep_zeros": None if request.keep_zeros else False,
+        }
+        return {name: value for name, value in settings.items() if value is not None}
 
     @cached_property
     def _tokenizer(self) -> Any:
         return load_tokenizer(self.vocab, expected_size=self.config.vocab_size)
 
 
-def with_head(checkpoint: Checkpoint, config: MobileBertConfig, seed: int) -> Checkpoint:
+def with_head(checkpoint: Checkpoint, config: ModelConfig, seed: int) -> Checkpoint:
     """The checkpoint; a pre-trained one with a new question-answering head: normal, 0.02 as BERT's
     initializer_range, and a bias of 0."""
     if any(name.startswith(HEAD) for name in checkpoint.tensors):
         return checkpoint
     logging.info("No question-answering head in the checkpoint: a new one, from seed %d.", seed)
-    random = np.random.default_rng(seed)
+    random, shape = np.random.default_rng(seed), config.variable_shapes()[f"{HEAD}output_weights"]
     head = {
-        f"{HEAD}output_weights": random.normal(0, 0.02, (2, config.hidden_size)).astype(np.float32),
+        f"{HEAD}output_weights": random.normal(0, 0.02, shape).astype(np.float32),
         f"{HEAD}output_bias": np.zeros(2, np.float32),
     }
     tensors = {**checkpoint.tensors, **head}
     return replace(checkpoint, tensors=tensors, digest=content_digest(tensors))
 
 
-def training_config(checkpoint: Checkpoint, request: TrainingRequest) -> MobileBertConfig:
+def training_config(checkpoint: Checkpoint, request: TrainingRequest) -> ModelConfig:
     """The configuration to train with. Quantized training is relu6 with scores masked by -6 and clipped, as
     published (modeling.py, use_quantized_training), unless --activation or --mask says otherwise."""
     activation, mask = request.activation, request.mask
+    family = family_of_variables(checkpoint.tensors)
+    if request.qat and family != "mobilebert":
+        raise InputError(
+            "Expected a MobileBERT for --qat, whose fake quantizers are the published model's, got a "
+            f"{family}. Train it in float; export quantizes it afterwards."
+        )
     if request.qat:
         activation, mask = activation or "relu6", mask or "multiplicative"
     config = checkpoint_config(checkpoint, request.config, activation, mask)

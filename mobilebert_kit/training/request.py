@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilebert_kit.errors import InputError
+from mobilebert_kit.training.pruning.request import PruningRequest
 
 DISTRIBUTIONS = ("none", "mirrored", "multi_worker")
 PRECISIONS = ("auto", "none", "bfloat16", "float16")
@@ -14,7 +15,10 @@ WEIGHT_RANGES = ("per_tensor", "per_channel")
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What the flags of `train` ask for. Raises InputError for numbers that make no training."""
+    """What the flags of `train` and `prune` ask for. Raises InputError for numbers that make no training.
+
+    num_warmup_steps: where given, instead of `warmup`. keep_zeros: of a training that does not prune.
+    """
 
     checkpoint: Path
     dataset: str
@@ -25,7 +29,9 @@ class TrainingRequest:
     accumulation: int = 1
     learning_rate: float = 4e-5
     warmup: float = 0.1
+    num_warmup_steps: int | None = None
     weight_decay: float = 0.01
+    adam_beta2: float = 0.999
     max_seq_length: int = 384
     buckets: str | None = None
     mixed_precision: str = "auto"
@@ -48,6 +54,8 @@ class TrainingRequest:
     config: str | None = None
     activation: str | None = None
     mask: str | None = None
+    pruning: PruningRequest | None = None
+    keep_zeros: bool = True
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -68,8 +76,11 @@ class TrainingRequest:
                 "Expected --warmup as a share of all steps, from 0 to less than 1, got "
                 f"{self.warmup}. For the published tenth: 0.1."
             )
-        if not 0 <= self.weight_decay < 1:
-            raise InputError(f"Expected --weight_decay from 0 to less than 1, got {self.weight_decay}.")
+        if self.num_warmup_steps is not None and self.num_warmup_steps < 0:
+            raise InputError(f"Expected --num_warmup_steps of 0 at least, got {self.num_warmup_steps}.")
+        for name in ("weight_decay", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"Expected --{name} from 0 to less than 1, got {getattr(self, name)}.")
         if not 0 <= self.seed < 2**31:
             raise InputError(f"Expected --seed from 0 to {2**31 - 1}, got {self.seed}.")
         for name, value, choices in (
@@ -88,10 +99,10 @@ class TrainingRequest:
             raise InputError(
                 f"Expected --qat_calibration_steps from 0 to 1000, got {self.qat_calibration_steps}."
             )
-        if not 0 <= self.distill_loss_weight <= 1:
+        if not 0 <= self.distill_loss_weight <= 1000:
             raise InputError(
-                "Expected --distill_loss_weight from 0 (labels alone) to 1 (the teacher's logits alone), got "
-                f"{self.distill_loss_weight}."
+                "Expected --distill_loss_weight from 0 (labels alone) to 1 (the teacher's logits alone), or "
+                f"above, to 1000 (so many times the same), got {self.distill_loss_weight}."
             )
         if not 0 < self.temperature <= 100:
             raise InputError(f"Expected --temperature above 0, to 100, got {self.temperature}.")

@@ -17,16 +17,24 @@ import numpy as np
 
 from mobilebert_kit.artifacts import describe_files, staged_folder, write_manifest
 from mobilebert_kit.checkpoints import names
-from mobilebert_kit.models.config import MobileBertConfig
+from mobilebert_kit.models.bert_config import DISTILBERT_KEYS
+from mobilebert_kit.models.config import ModelConfig
 from mobilebert_kit.training.lowering import Dropout
 
 PREFIX = "model.ckpt"
+_ARCHITECTURES = {
+    "mobilebert": "MobileBertForQuestionAnswering",
+    "bert": "BertForQuestionAnswering",
+    "distilbert": "DistilBertForQuestionAnswering",
+}
+_ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh"}  # transformers' word where it is not ours
+_DISTILBERT_DROPOUT = {"hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout"}
 
 
 def write_result(
     folder: Path,
     tensors: Mapping[str, np.ndarray],
-    config: MobileBertConfig,
+    config: ModelConfig,
     *,
     dropout: Dropout,
     vocab: Path,
@@ -56,48 +64,37 @@ def write_result(
         write_manifest(stage, manifest)
 
 
-def published_settings(config: MobileBertConfig, dropout: Dropout) -> dict[str, Any]:
-    """The keys of google-research/mobilebert, and the mask's."""
+def published_settings(config: ModelConfig, dropout: Dropout) -> dict[str, Any]:
+    """The keys of google-research/mobilebert or google-research/bert, and the mask's."""
     return {
         **config.to_dict(),
-        "classifier_activation": False,
+        "classifier_activation": False,  # a MobileBERT's: there is no pooler
         "attention_probs_dropout_prob": dropout.attention,
         "hidden_dropout_prob": dropout.hidden,
         "initializer_range": 0.02,
     }
 
 
-def huggingface_settings(config: MobileBertConfig, dropout: Dropout) -> dict[str, Any]:
-    """The keys that transformers reads; it ignores the mask's, which are the kit's."""
-    return {
-        **published_settings(config, dropout),
-        "architectures": ["MobileBertForQuestionAnswering"],
-        "model_type": "mobilebert",
-        "true_hidden_size": config.intra_bottleneck_size,
-        "layer_norm_eps": 1e-12,
-        "pad_token_id": 0,
-    }
+def huggingface_settings(config: ModelConfig, dropout: Dropout) -> dict[str, Any]:
+    """The keys that transformers reads; it ignores the kit's own (the mask's, the small BERT's widths)."""
+    settings = published_settings(config, dropout)
+    settings |= {"model_type": config.family, "architectures": [_ARCHITECTURES[config.family]]}
+    settings |= {"hidden_act": _ACTIVATIONS.get(config.hidden_act, config.hidden_act), "pad_token_id": 0}
+    if config.family == "mobilebert":
+        settings |= {"true_hidden_size": config.intra_bottleneck_size, "layer_norm_eps": 1e-12}
+    if config.family == "distilbert":
+        theirs = {own: key for key, own in DISTILBERT_KEYS.items()} | _DISTILBERT_DROPOUT
+        settings = {theirs.get(key, key): value for key, value in settings.items()}
+    return settings
 
 
-def huggingface_names(config: MobileBertConfig) -> dict[str, tuple[str, bool]]:
-    """Canonical name -> (Hugging Face name, whether to transpose) of every variable of the model."""
-    found = {}
-    for rule in names.RULES:
-        for layer in range(config.num_hidden_layers if "{layer}" in rule.canonical else 1):
-            for ffn in range(config.num_feedforward_networks - 1 if "{ffn}" in rule.canonical else 1):
-                place = {"layer": layer, "ffn": ffn}
-                found[rule.canonical.format(**place)] = rule.huggingface.format(**place), rule.transpose
-    return found
-
-
-def _write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], config: MobileBertConfig) -> None:
+def _write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], config: ModelConfig) -> None:
     from safetensors.numpy import save_file
 
-    theirs = huggingface_names(config)
-    renamed = {
-        theirs[name][0]: np.ascontiguousarray(tensor.T if theirs[name][1] else tensor)
-        for name, tensor in tensors.items()
-    }
+    renamed = {}
+    for name, tensor in tensors.items():
+        theirs, transpose = names.TABLES[config.family].to_huggingface(name)
+        renamed[theirs] = np.ascontiguousarray(tensor.T if transpose else tensor)
     save_file(renamed, str(path), metadata={"format": "pt"})
 
 

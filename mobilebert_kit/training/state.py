@@ -27,7 +27,8 @@ from mobilebert_kit.json_files import read_json_object
 FOLDER, RUN, STATE = "training", "run.json", "state.safetensors"
 # What a run makes in its output folder; MODEL is there when it is done.
 METRICS, CURVE, MODEL, LAST_GOOD = "metrics.jsonl", "curve.png", "model", "last_good"
-_OWN = (FOLDER, METRICS, CURVE, MODEL, LAST_GOOD)
+PRUNING, SPARSITY = "pruning.json", "sparsity.png"  # of a run that prunes
+_OWN = (FOLDER, METRICS, CURVE, MODEL, LAST_GOOD, PRUNING, SPARSITY)
 
 
 @dataclass(frozen=True)

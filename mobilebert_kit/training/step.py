@@ -2,7 +2,7 @@
 
 global batch [accumulation, batch_size, L]
   each replica: its share of every batch -> gradients, summed over the batches
-  all replicas: gradients added up -> clipped -> one update of the mirrored variables
+  all replicas: gradients added up -> clipped -> one update of the mirrored variables (optimizer.py)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 
 from mobilebert_kit.training.model import INPUTS
-from mobilebert_kit.training.optimizer import AdamW, clipped
+from mobilebert_kit.training.optimizer import AdamW
 
 Batch = dict[str, Any]  # tf.Tensor, or with several replicas a tf.distribute.DistributedValues
 
@@ -94,7 +94,7 @@ class Step:
     def _global_step(self, batch: Batch, rate: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         loss, norm, gradients = self._strategy.run(self._replica_step, args=(batch, number))
         norm = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, norm, axis=None)  # the same on all
-        self._optimizer.apply(gradients, rate, tf.math.is_finite(norm))
+        self._optimizer.apply(gradients, norm, rate)
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, loss, axis=None), norm
 
     def _replica_step(self, batch: Batch, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
@@ -113,8 +113,7 @@ class Step:
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         if self._optimizer.loss_scaling:
             gradients = [gradient / self._optimizer.scale for gradient in gradients]
-        gradients, norm = clipped(gradients)
-        return loss, norm, gradients
+        return loss, tf.linalg.global_norm(gradients), gradients
 
     def _gradients(
         self, batch: Mapping[str, tf.Tensor], draw: tf.Tensor

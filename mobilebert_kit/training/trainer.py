@@ -3,6 +3,7 @@
 output_dir/metrics.jsonl, curve.png    the course, as it goes
 output_dir/training/                   what resuming needs: state.py
 output_dir/model/                      the result, when all is done: result.py
+output_dir/pruning.json, sparsity.png  of a run that prunes: how sparse each kernel is, pruning/report.py
 output_dir/last_good/                  instead of it, the weights before a loss that is no number
 """
 
@@ -28,6 +29,8 @@ from mobilebert_kit.training.inputs import TrainingInputs
 from mobilebert_kit.training.model import INPUTS, TrainableModel
 from mobilebert_kit.training.optimizer import AdamW
 from mobilebert_kit.training.precision import activation_dtype
+from mobilebert_kit.training.pruning.pruner import Pruner
+from mobilebert_kit.training.pruning.report import write_report
 from mobilebert_kit.training.quantized_start import centered_start, initial_ranges
 from mobilebert_kit.training.request import TrainingRequest
 from mobilebert_kit.training.result import write_result
@@ -121,6 +124,8 @@ class Trainer:
         self.inputs, self.folder, self.metrics = inputs, folder, metrics
         self._lessons, self._strategy = lessons, strategy
         self._drawn = -math.inf
+        self._sparsity: dict[str, float] = {}  # of what is being pruned; empty where nothing is
+        self._last_score: list[str] = []  # as the bar tells it; empty before the first
         self.model = TrainableModel(
             inputs.config,
             {**inputs.checkpoint.tensors, **inputs.checkpoint.range_variables},
@@ -130,7 +135,16 @@ class Trainer:
             compute_dtype=dtype.name,
         )
         trained = {name: v for name, v in self.model.named_variables.items() if v.trainable}
-        self.optimizer = AdamW(trained, weight_decay=request.weight_decay, loss_scaling=dtype == tf.float16)
+        self.pruner: Pruner | None = None
+        if inputs.pruning or request.keep_zeros:
+            self.pruner = Pruner(trained, inputs.pruning)
+        self.optimizer = AdamW(
+            trained,
+            weight_decay=request.weight_decay,
+            beta2=request.adam_beta2,
+            loss_scaling=dtype == tf.float16,
+            pruner=self.pruner,
+        )
         self.step = Step(
             self.model,
             self.optimizer,
@@ -158,14 +172,18 @@ class Trainer:
         resumed_at = number = self._restore()
         if number == 0 and self._unranged:
             self._start_quantized()
+        if self.inputs.pruning:
+            self._sparsity = {"sparsity": self.pruner.sparsity}
         prove_agreement(self._strategy, f"{self.folder.digest} {number}")
         self.metrics.resume(number)
         with tqdm(total=schedule.total, initial=number, unit="step", disable=None if writes else True) as bar:
             while True:
-                if writes and self._epoch_ended(number):
+                if writes and self._to_score(number):
                     self._score(number, bar)
                 if number == schedule.total:
                     break
+                if number == 0:
+                    self._prune(number)
                 epoch, place = divmod(number, per_epoch)
                 for batch in make_dataset(self.inputs.features, order, epoch, place):
                     if self._lessons is not None:
@@ -175,6 +193,7 @@ class Trainer:
                     if not outcome.finite:
                         self._stop(number, outcome, batch, writes=writes)
                     number += 1
+                    self._prune(number)
                     self._count(number, rate, outcome, bar)
                     last = number % per_epoch == 0 or number == schedule.total
                     if writes and (last or number % request.checkpoint_steps == 0):
@@ -186,8 +205,15 @@ class Trainer:
                         break
         if writes:
             self._draw()
+            if self.inputs.pruning:
+                write_report(self.folder.path, self.inputs.pruning, self.model.tensors())
             self._write_result(MODEL, number, self.model.tensors())
         return resumed_at
+
+    def _prune(self, number: int) -> None:
+        """New masks after `number` updates, where it is time for them."""
+        if self.pruner is not None and self.pruner.prune(number):
+            self._sparsity["sparsity"] = self.pruner.sparsity
 
     @property
     def _unranged(self) -> bool:
@@ -256,17 +282,20 @@ class Trainer:
                 "loss": outcome.loss,
                 "rate": rate,
                 "gradient_norm": outcome.norm,
+                **self._sparsity,
             }
         )
-        bar.set_postfix_str(f"loss {outcome.loss:.3f}, rate {rate:.2e}", refresh=False)
+        told = [f"sparsity {value:.4f}" for value in self._sparsity.values()]
+        told += [f"loss {outcome.loss:.3f}", f"rate {rate:.2e}", *self._last_score]
+        bar.set_postfix_str(", ".join(told), refresh=False)
         bar.update()
 
-    def _epoch_ended(self, number: int) -> bool:
-        """Whether an epoch ended (or the run did) with step `number`, and has no score yet."""
-        ends = number == self.inputs.schedule.total or (
-            number > 0 and number % self.inputs.order.steps_per_epoch == 0
-        )
-        return ends and all(row["step"] != number for row in self.metrics.of("epoch"))
+    def _to_score(self, number: int) -> bool:
+        """Whether an epoch ended (or the run did) with step `number`, and has no score yet. A run that prunes
+        is scored before its first step too: that is what it is compared with."""
+        ends = number == self.inputs.schedule.total or number % self.inputs.order.steps_per_epoch == 0
+        wanted = ends and (number > 0 or self.inputs.pruning is not None)
+        return wanted and all(row["step"] != number for row in self.metrics.of("epoch"))
 
     def _score(self, number: int, bar: tqdm) -> None:
         if self.inputs.evaluation is not None:
@@ -281,8 +310,10 @@ class Trainer:
                 "f1": score.f1,
                 "questions": score.questions,
                 "seconds": round(score.seconds, 3),
+                **self._sparsity,
             }
             self.metrics.add(row)
+            self._last_score = [f"F1 {score.f1:.2f}"]
             if not bar.disable:
                 bar.write(f"epoch {epoch:g}: EM {score.exact_match:.2f}, F1 {score.f1:.2f}")
         if time.monotonic() - self._drawn > _DRAW_SECONDS:
