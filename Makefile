@@ -7,12 +7,13 @@
 #   make clean   remove the environment, caches and build results (exported models stay)
 #
 # Variables: PYTHON (which interpreter), VENV, PIP_FLAGS (for pip install), EXPORT_FLAGS (for make demo),
-# PYTEST_FLAGS (for make test).
+# PYTEST_FLAGS (for make test; empty: one test after another).
 
 VENV ?= .venv
 PIP_FLAGS ?=
 EXPORT_FLAGS ?=
-PYTEST_FLAGS ?=
+# A file's tests share what they have made, so a file goes to one process.
+PYTEST_FLAGS ?= --numprocesses auto --dist loadfile
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check

@@ -22,6 +22,7 @@ import numpy as np
 from mobilebert_kit import __version__
 from mobilebert_kit.artifacts import describe_files, staged_folder, write_manifest
 from mobilebert_kit.build import Builder, Logits, is_refused
+from mobilebert_kit.checkpoints.names import LAYER
 from mobilebert_kit.delegates.summary import refusals
 from mobilebert_kit.delegates.tflite_file import read_tflite
 from mobilebert_kit.inputs import Inputs, Request
@@ -36,7 +37,8 @@ from mobilebert_kit.targets import FLOAT, Target
 
 JSON, HTML = "quant_report.json", "quant_report.html"
 SCHEMA_VERSION = 1
-LAYER_RESULT = "bert/encoder/layer_{}/output/bottleneck/FakeLayerNorm"
+# MobileBERT's, BERT's.
+LAYER_RESULTS = ("output/bottleneck/FakeLayerNorm", "output/LayerNorm")
 Findings = dict[str, Any]  # JSON-ready
 
 
@@ -190,7 +192,8 @@ class Analysis:
         return rows
 
     def _layers(self, noise: dict[str, Noise]) -> list[Findings]:
-        names = (LAYER_RESULT.format(layer) for layer in range(self._inputs.config.num_hidden_layers))
+        scopes = map(LAYER.format_map, ({"layer": i} for i in range(self._inputs.config.num_hidden_layers)))
+        names = [scope + result for scope in scopes for result in LAYER_RESULTS if scope + result in noise]
         return [
             {"layer": layer, "sqnr_db": decibels(noise[name].signal, noise[name].after)}
             for layer, name in enumerate(names)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import small_bert
 import small_export
 import tensorflow as tf
 from quant_case import Case, planted_weights
 
 from mobilebert_kit.delegates.tflite_file import read_tflite
-from mobilebert_kit.quantize.groups import GROUPS, RoundedTensor, layer_of
+from mobilebert_kit.models.bert_config import BertConfig
+from mobilebert_kit.quantize.calibration import calibrate
+from mobilebert_kit.quantize.groups import GROUPS, RoundedTensor, layer_of, rounded_tensors
 from mobilebert_kit.quantize.keep import MOST_KEPT, best, does, keep_in_float
 from mobilebert_kit.quantize.sensitivity import compare_logits, logit_noise
 from mobilebert_kit.quantize.simulation import round_constant
 from mobilebert_kit.quantize.sqnr import decibels, kernel_noise, measure_noise
-from mobilebert_kit.targets import INT8, NNAPI, TARGETS
+from mobilebert_kit.targets import INT8, NNAPI, TARGETS, Target
 
 SELF = "bert/encoder/layer_0/attention/self"
 
@@ -236,8 +240,22 @@ def test_every_rounded_point_is_in_one_tensor_of_one_group(case: Case) -> None:
     assert {tensor.group for tensor in case.simulation.tensors} <= set(GROUPS)
     by_name = {tensor.name: tensor.points for tensor in case.simulation.tensors}
     shared = "bert/encoder/layer_0/bottleneck/attention/FakeLayerNorm"
-    readers = () if case.target is NNAPI else (f"{SELF}/query/input", f"{SELF}/key/input")
-    assert by_name[shared] == (shared, *readers)  # nnapi's heads observe no input
+    assert set(by_name[shared]) == {shared, f"{SELF}/query/input", f"{SELF}/key/input"}
+
+
+@pytest.mark.parametrize("config", small_bert.CONFIGS.values(), ids=small_bert.CONFIGS)
+@pytest.mark.parametrize("target", [INT8, NNAPI], ids=lambda target: target.name)
+def test_every_point_of_a_bert_is_in_one_tensor_of_one_group(config: BertConfig, target: Target) -> None:
+    weights = small_bert.weights(config)
+    build = partial(small_bert.module, config, weights, target.lowering_class())
+    ranges = calibrate(lambda observe: build(observe=observe), small_bert.arrays(config)[:1])
+    tensors = rounded_tensors(config, target.recipe, ranges)
+    points = [point for tensor in tensors for point in tensor.points]
+    assert sorted(points) == sorted(filter(target.recipe.quantizes, ranges))
+    assert {tensor.group for tensor in tensors} <= set(GROUPS)
+    # A tensor's points have one range: they are one tensor.
+    for tensor in tensors:
+        assert len({ranges[point] for point in tensor.points}) == 1, tensor.points
 
 
 def test_layer_of_a_tensor() -> None:

@@ -7,12 +7,12 @@ keeps it in float only where all of them are; so all are one `RoundedTensor`, na
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from mobilebert_kit.checkpoints.names import LAYER
-from mobilebert_kit.models.config import MobileBertConfig
+from mobilebert_kit.models.config import BertConfig, MobileBertConfig, ModelConfig
 from mobilebert_kit.quantize.recipes import Recipe
 from mobilebert_kit.quantize.trained_ranges import shared_tensors
 
@@ -48,9 +48,17 @@ GROUPS = (
     ),
     Group("scores", "query times key, masked, to the probabilities", ("*scores*", "*/probabilities")),
     Group("context", "probabilities times value", ("*/context",)),
-    Group("feed-forward", "the wide layers behind the activation", ("*intermediate/dense",)),
-    Group("residual sums", "behind attention and feed-forwards, and the terms", ("*/FakeLayerNorm*",)),
-    Group("head", "the logits", ("cls/*",)),
+    Group(
+        "feed-forward",
+        "the wide layers, before and behind the activation",
+        ("*intermediate/dense*", "*/output/dense/input"),
+    ),
+    Group(
+        "residual sums",
+        "behind attention and feed-forwards, and the terms",
+        ("*/FakeLayerNorm*", "*/LayerNorm", "*/output/dense"),
+    ),
+    Group("head", "the logits", ("cls/*", "bert/encoder/output_transformation*")),
 )
 
 
@@ -66,7 +74,7 @@ class RoundedTensor:
         return next(g for g in GROUPS if any(fnmatchcase(self.name, p) for p in g.patterns))
 
 
-def rounded_tensors(config: MobileBertConfig, recipe: Recipe, points: Iterable[str]) -> list[RoundedTensor]:
+def rounded_tensors(config: ModelConfig, recipe: Recipe, points: Iterable[str]) -> list[RoundedTensor]:
     """The activations that `recipe` rounds, of the observation points of a model, in their order."""
     maker = made_at(config)
     found: dict[str, list[str]] = {}
@@ -75,13 +83,41 @@ def rounded_tensors(config: MobileBertConfig, recipe: Recipe, points: Iterable[s
     return [RoundedTensor(name, tuple(names)) for name, names in found.items()]
 
 
-def made_at(config: MobileBertConfig) -> Mapping[str, str]:
+def made_at(config: ModelConfig) -> dict[str, str]:
     """Observation point -> the point at which its tensor is made, where that is another."""
+    return _MADE_AT[type(config)](config)
+
+
+def _made_in_mobilebert(config: MobileBertConfig) -> dict[str, str]:
     last = LAYER.format(layer=config.num_hidden_layers - 1)
     known = {"cls/squad/input": f"{last}output/bottleneck/FakeLayerNorm"}
     # The clip's two ends share a range, but are two tensors.
     shared = [tensor.points for tensor in shared_tensors(config) if "scores" not in tensor.points[0]]
     return known | {point: points[0] for points in shared for point in points}
+
+
+def _made_in_bert(config: BertConfig) -> dict[str, str]:
+    """What feed-forwards read is a tensor of its own: equalization scales its channels."""
+    narrowed, widened = "bert/embeddings/embedding_transformation", "bert/encoder/output_transformation"
+    hidden, made = "bert/embeddings/LayerNorm", {}
+    if config.embedding_size != config.hidden_size:
+        made[f"{narrowed}/input"] = hidden
+        hidden = narrowed
+    for layer in range(config.num_hidden_layers):
+        scope = LAYER.format(layer=layer)
+        made |= {f"{scope}attention/self/{x}/input": hidden for x in ("query", "key", "value")}
+        made[f"{scope}attention/output/dense/input"] = f"{scope}attention/self/context"
+        hidden = f"{scope}output/LayerNorm"
+    if config.output_size != config.hidden_size:
+        made[f"{widened}/input"] = hidden
+        hidden = widened
+    return made | {"cls/squad/input": hidden}
+
+
+_MADE_AT: dict[type, Callable[..., dict[str, str]]] = {
+    MobileBertConfig: _made_in_mobilebert,
+    BertConfig: _made_in_bert,
+}
 
 
 def layer_of(name: str) -> int | None:

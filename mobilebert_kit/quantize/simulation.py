@@ -141,7 +141,9 @@ def rounded_kernels(tensors: Weights, trained: Collection[str], kept: Callable[[
         if name in trained or kept(name):
             continue
         if name.endswith("/kernel"):
-            result[name] = _round_outputs(value, axis=0)
+            # What equalization moved into its rows is rounded with it; a factor of an output changes nothing.
+            size = tensors.get(f"{name.removesuffix('kernel')}input_size", np.ones(len(value), np.float32))
+            result[name] = _round_outputs(value * size[:, None], axis=0) / size[:, None]
         elif name.endswith("/output_weights"):  # [outputs, inputs]
             result[name] = _round_outputs(value, axis=1)
     return result
