@@ -6,8 +6,13 @@ from pathlib import Path
 
 from absl import flags
 
+from mobilebert_kit.squad import windows
+
 CALIBRATION_DATA = Path(__file__).resolve().parents[1] / "calibration"
 
+DOC_STRIDE = flags.DEFINE_integer(
+    "doc_stride", windows.DOC_STRIDE, "Tokens from window to window.", lower_bound=1
+)
 SEQUENCE_LENGTH = flags.DEFINE_integer("max_seq_length", 384, "Tokens of a window.", lower_bound=8)
 CALIBRATION = flags.DEFINE_string(
     "calibration",

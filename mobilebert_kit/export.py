@@ -21,6 +21,7 @@ from mobilebert_kit.conversion_flags import (
     CALIBRATION,
     CALIBRATION_DATA,
     CALIBRATION_QUESTIONS,
+    DOC_STRIDE,
     SEQUENCE_LENGTH,
 )
 from mobilebert_kit.errors import InputError
@@ -83,6 +84,7 @@ def main() -> None:
             activation=ACTIVATION.value,
             mask=MASK.value,
             sequence_length=SEQUENCE_LENGTH.value,
+            doc_stride=DOC_STRIDE.value,
             contract=CONTRACTS[_CONTRACT.value],
             max_f1_drop=_MAX_F1_DROP.value,
             keep_saved_model=_KEEP_SAVED_MODEL.value,

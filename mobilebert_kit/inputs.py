@@ -17,7 +17,7 @@ from mobilebert_kit.models.config import ModelConfig, resolve_config
 from mobilebert_kit.squad.dataset import Question, load_questions
 from mobilebert_kit.squad.digest import calibration_digest
 from mobilebert_kit.squad.tokenizer import load_tokenizer
-from mobilebert_kit.squad.windows import MAX_QUERY_LENGTH, Window, make_windows
+from mobilebert_kit.squad.windows import DOC_STRIDE, MAX_QUERY_LENGTH, Window, make_windows
 from mobilebert_kit.targets import Target
 
 
@@ -37,6 +37,7 @@ class Request:
     activation: str | None = None
     mask: str | None = None
     sequence_length: int = 384
+    doc_stride: int = DOC_STRIDE
     contract: Contract = MLPERF
     max_f1_drop: float = 2.0
     keep_saved_model: bool = False
@@ -123,7 +124,12 @@ class Inputs:
     def _load(self, source: str, limit: int | None, *, split: str) -> Data:
         tokenizer = load_tokenizer(self.vocab, expected_size=self.config.vocab_size)
         questions = load_questions(source, split=split, limit=limit)
-        windows = make_windows(questions, tokenizer, max_seq_length=self.request.sequence_length)
+        windows = make_windows(
+            questions,
+            tokenizer,
+            max_seq_length=self.request.sequence_length,
+            doc_stride=self.request.doc_stride,
+        )
         if not windows:
             raise InputError(f"Expected contexts with text in {source}, got not a single token.")
         return Data(source, questions, windows)

@@ -22,6 +22,7 @@ from mobilebert_kit.conversion_flags import (
     CALIBRATION,
     CALIBRATION_DATA,
     CALIBRATION_QUESTIONS,
+    DOC_STRIDE,
     SEQUENCE_LENGTH,
 )
 from mobilebert_kit.errors import CheckFailed, InputError
@@ -74,6 +75,7 @@ def main() -> None:
         activation=ACTIVATION.value,
         mask=MASK.value,
         sequence_length=SEQUENCE_LENGTH.value,
+        doc_stride=DOC_STRIDE.value,
         max_f1_drop=_MAX_F1_DROP.value,
         overwrite=_OVERWRITE.value,
         command=shlex.join(["python", "-m", "mobilebert_kit.quant_report", *sys.argv[1:]]),

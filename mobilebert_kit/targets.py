@@ -103,8 +103,8 @@ NNAPI = Target(
     recipe=recipes.W8_A8,
     delegate=Delegate("nnapi", api_level=30),
     status=(
-        "integer only, for Android 11-14; NNAPI is deprecated since Android 15: there use int8 on the CPU, "
-        "or the vendor's LiteRT accelerator"
+        "integer only (but for a BERT's LayerNorm and gelu), for Android 11-14; NNAPI is deprecated since "
+        "Android 15: there use int8 on the CPU, or the vendor's LiteRT accelerator"
     ),
 )
 

@@ -25,6 +25,7 @@ from mobilebert_kit.checkpoints.names import quant_ranges
 from mobilebert_kit.contract import MLPERF
 from mobilebert_kit.delegates.tflite_file import read_tflite
 from mobilebert_kit.errors import CheckFailed
+from mobilebert_kit.inputs import Inputs
 from mobilebert_kit.models.config import MobileBertConfig
 from mobilebert_kit.runtime.interpreter import load
 from mobilebert_kit.targets import TARGETS
@@ -314,6 +315,23 @@ def test_stopped_in_the_middle(exported: Path, tmp_path: Path, number: int, code
     left = os.listdir(tmp_path)
     assert len(left) == (1 if number == signal.SIGKILL else 0)
     assert all(name.startswith(STAGING_PREFIX) for name in left)
+
+
+def test_windows_follow_the_doc_stride(tmp_path: Path) -> None:
+    small_export.write_checkpoint(tmp_path / "checkpoint")
+    answer = {"text": "car", "answer_start": 0}
+    asked = {"context": "car " * 150, "qas": [{"id": "q", "question": "car ?", "answers": [answer]}]}
+    squad = {"version": "1.1", "data": [{"title": "t", "paragraphs": [asked]}]}
+    (tmp_path / "questions.json").write_text(json.dumps(squad), encoding="utf-8")
+
+    def first_tokens(stride: int) -> list[int]:
+        """Of the context, that each window begins with."""
+        request = small_export.request(tmp_path, "float", sequence_length=68, doc_stride=stride)
+        return [int(window.token_to_orig_map[0]) for window in Inputs(request).evaluation.windows]
+
+    room = 68 - len(["[CLS]", "car", "?", "[SEP]", "[SEP]"])
+    assert first_tokens(26) == [0, 26, 52, 78, 104]
+    assert first_tokens(128) == [0, room, 2 * room]  # no token is left out
 
 
 # Bad input: many commands in one process, for TensorFlow takes seconds to start.

@@ -93,7 +93,8 @@ def measure(name: str, checkpoint: Path, folder: Path, length: int, stride: int)
     """EM and F1 of each model; those of the kit are exported to `folder`."""
     command = [
         *(sys.executable, "-m", "mobilebert_kit.export", "--target", "float,int8", "--keep_saved_model"),
-        *("--checkpoint", str(checkpoint), "--output_dir", str(folder), "--max_seq_length", str(length)),
+        *("--checkpoint", str(checkpoint), "--output_dir", str(folder)),
+        *("--max_seq_length", str(length), "--doc_stride", str(stride)),
         *("--calibration", _CALIBRATION.value, "--eval", _DATASET.value, "--eval_questions", "20"),
         *("--max_f1_drop", "100"),  # it is measured here, on more questions
     ]
