@@ -140,19 +140,6 @@ def test_the_zoos_operations() -> None:
     assert operations(ZOO_SMALL_BERT, 384) / 1e9 == pytest.approx(23.9, rel=0.01)
 
 
-@pytest.mark.parametrize("name", ["mobilebert_float_384.tflite", "mobilebert_fp16_384.tflite"])
-def test_the_full_size_file(name: str) -> None:
-    path = REPOSITORY / "build" / "full_models" / name
-    if not path.exists():
-        pytest.skip(f"{path} does not exist: tools/random_checkpoint.py and `export --target all` make it")
-    card = model_card(read_tflite(path))
-    assert card.parameters == in_the_file(MOBILEBERT, 384)
-    assert f"{card.gops:.1f}" == "17.4"
-    assert str(card) == (
-        f"24.47 M parameters, 17.4 GOps (2 per multiply-accumulate), {path.stat().st_size / 1e6:.1f} MB"
-    )
-
-
 def test_the_manifest_and_the_checker_tell_it(exported: Path) -> None:
     folder = exported / "all"
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
