@@ -269,8 +269,9 @@ class Builder:
 
     @cached_property
     def _channel_sizes(self) -> dict[str, np.ndarray]:
-        build = partial(self.module, FLOAT, self._captured_weights, self.inputs.config.mask_value)
-        return channel_sizes(build, self.inputs.calibration_arrays)
+        checkpoint, mask_value = self.inputs.checkpoint, self.inputs.config.mask_value
+        build = partial(self.module, FLOAT, self._captured_weights, mask_value)
+        return channel_sizes(build, self.inputs.calibration_arrays, checkpoint.tensors)
 
     def module(
         self,

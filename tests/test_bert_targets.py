@@ -116,7 +116,9 @@ def test_integer_targets_of_the_rest_of_the_family(name: str, target: Target, tm
     config, windows = CONFIGS[name], small_bert.arrays(CONFIGS[name])
     tensors = small_bert.weights(config)
     expected = small_bert.run(small_bert.module(config, tensors), windows)
-    sizes = channel_sizes(lambda observe: small_bert.module(config, tensors, observe=observe), windows)
+    sizes = channel_sizes(
+        lambda observe: small_bert.module(config, tensors, observe=observe), windows, tensors
+    )
     make = partial(small_bert.module, config, tensors | sizes, target.lowering_class(), mask_value=-20.0)
     ranges = calibrate(lambda observe: make(observe=observe), windows)
     observe = fake_quantize(target.recipe.quantizes, target.recipe.bounds, ranges)
@@ -132,7 +134,7 @@ def int8_error(tensors: dict[str, np.ndarray], *, equalized: bool) -> float:
     windows, build = small_bert.arrays(), partial(small_bert.module, BERT)
     expected = small_bert.run(build(tensors), windows)
     if equalized:
-        tensors = tensors | channel_sizes(lambda observe: build(tensors, observe=observe), windows)
+        tensors = tensors | channel_sizes(lambda observe: build(tensors, observe=observe), windows, tensors)
     ranges = calibrate(lambda observe: build(tensors, observe=observe), windows)
     observe = fake_quantize(W8_A8_XNNPACK.quantizes, W8_A8_XNNPACK.bounds, ranges)
     return error(small_bert.run(build(tensors, observe=observe), windows), expected)
@@ -160,7 +162,7 @@ def test_sizes_are_those_of_the_channels() -> None:
     eager = small_bert.module(BERT, tensors, observe=keep)
     for window in windows:
         eager.serve.python_function(*map(np.asarray, window.values()))
-    sizes = channel_sizes(lambda observe: small_bert.module(BERT, tensors, observe=observe), windows)
+    sizes = channel_sizes(lambda observe: small_bert.module(BERT, tensors, observe=observe), windows, tensors)
     assert len(sizes) == BERT.num_hidden_layers * (3 + 2)
     for name, size in sizes.items():
         point = name.removesuffix("/output_size").removesuffix("_size")
@@ -182,7 +184,7 @@ def test_mobilebert_has_no_such_channels() -> None:
             observe=observe,
         )
 
-    assert channel_sizes(build, small_export.arrays()) == {}
+    assert channel_sizes(build, small_export.arrays(), small_export.weights()) == {}
 
 
 def test_centred_values_change_no_logit() -> None:

@@ -5,7 +5,7 @@ TensorFlow's own calibrator needs 1.2-2.4 s a window of the full-size model, for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -67,6 +67,33 @@ def calibrate(
         old_low, old_high = ranges.get(point, (new_low, new_high))
         ranges[point] = (min(old_low, new_low), max(old_high, new_high))
     return ranges | given
+
+
+def measured(
+    build: Callable[[Observe], tf.Module],
+    windows: Iterable[Inputs],
+    find: Callable[[tf.Tensor, str, Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]],
+) -> Iterator[dict[str, np.ndarray]]:
+    """For each window what `find(tensor, point, inputs by name)` gives at a model's points, by its names."""
+    found: dict[str, tf.Tensor] = {}
+    given: dict[str, tf.Tensor] = {}
+
+    def observe(tensor: tf.Tensor, point: str) -> tf.Tensor:
+        found.update(find(tensor, point, given))
+        return tensor
+
+    module = build(observe)
+    names = [spec.name for spec in module.serve.input_signature]
+
+    @tf.function(input_signature=module.serve.input_signature)
+    def run(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        given.update(zip(names, inputs, strict=True))
+        module.serve.python_function(*inputs)
+        return dict(found)
+
+    for window in windows:
+        outputs = run(*(tf.constant(window[name]) for name in names))
+        yield {name: value.numpy() for name, value in outputs.items()}
 
 
 def _prove_sane(points: list[str], low: np.ndarray, high: np.ndarray) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilebert_kit.lowering.cpu import Observe
-from mobilebert_kit.quantize.calibration import Inputs
+from mobilebert_kit.quantize.calibration import Inputs, measured
 
 # Any c is right, and the mean need not be exact: thousands of tokens are enough.
 WINDOWS = 20
@@ -58,25 +58,16 @@ def mean_values(build: Callable[[Observe], tf.Module], windows: Sequence[Inputs]
 
     Observation point -> float32 [bottleneck]. Args: as `center_values`.
     """
-    values: dict[str, tf.Tensor] = {}
 
-    def observe(tensor: tf.Tensor, point: str) -> tf.Tensor:
-        if point.endswith("/self/value"):
-            values[point] = tensor
-        return tensor
-
-    module = build(observe)
-    names = [spec.name for spec in module.serve.input_signature]
-
-    @tf.function(input_signature=module.serve.input_signature)
-    def sums(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        module.serve.python_function(*inputs)
-        token = tf.cast(inputs[names.index("input_mask")], tf.float32)  # [1, S] by [S, bottleneck]
-        return {point: (token @ value[0, 0])[0] for point, value in values.items()}
+    def sums(tensor: tf.Tensor, point: str, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        if not point.endswith("/self/value"):
+            return {}
+        token = tf.cast(inputs["input_mask"], tf.float32)  # [1, S] by [S, bottleneck]
+        return {point: (token @ tensor[0, 0])[0]}
 
     totals: dict[str, np.ndarray] = {}
-    for window in windows:
-        for point, total in sums(*(tf.constant(window[name]) for name in names)).items():
-            totals[point] = totals.get(point, 0.0) + total.numpy().astype(np.float64)
+    for found in measured(build, windows, sums):
+        for point, total in found.items():
+            totals[point] = totals.get(point, 0.0) + total.astype(np.float64)
     tokens = sum(int(window["input_mask"].sum()) for window in windows)
     return {point: (total / tokens).astype(np.float32) for point, total in totals.items()}

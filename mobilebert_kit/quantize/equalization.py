@@ -15,58 +15,48 @@ i, Xiao et al. 2022 (SmoothQuant, arXiv:2211.10438).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
 import tensorflow as tf
 
 from mobilebert_kit.lowering.cpu import Observe
-from mobilebert_kit.quantize.calibration import Inputs
+from mobilebert_kit.quantize.calibration import Inputs, measured
 
 OUTPUTS = ("*/intermediate/dense", "*/output/dense")
 INPUTS = ("*/intermediate/dense/input", "*/layer_*/output/dense/input")
 CONTEXT = "*/attention/*/input"  # int8 already, as the product before it
 
 
-def channel_sizes(build: Callable[[Observe], tf.Module], windows: Sequence[Inputs]) -> dict[str, np.ndarray]:
+def channel_sizes(
+    build: Callable[[Observe], tf.Module], windows: Sequence[Inputs], weights: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """For `CpuLowering` and its kin: "<dense>/input_size" [inputs], "<dense>/output_size" [outputs], float32.
 
     Empty for a model without LayerNorm, which is what grows outliers.
 
     Args:
-        build: makes the float model in `CpuLowering`, with an observer.
+        build: makes the float model of `weights` in `CpuLowering`, with an observer.
         windows: calibration's inputs, int32 [1, S] by name: all of them, for what one channel has beyond its
             size the range adds to all channels.
+        weights: canonical name -> array.
     """
-    magnitudes: dict[str, tf.Tensor] = {}
-    norms: set[str] = set()
-
-    def observe(tensor: tf.Tensor, point: str) -> tf.Tensor:
-        if point.endswith("/LayerNorm"):
-            norms.add(point)
-        inputs = _matches(point, INPUTS) and not fnmatchcase(point, CONTEXT)
-        if inputs or _matches(point, OUTPUTS):
-            name = f"{point}_size" if inputs else f"{point}/output_size"
-            magnitudes[name] = tf.reduce_max(tf.abs(tensor), axis=[0, 1, 2])
-        return tensor
-
-    module = build(observe)
-    names = [spec.name for spec in module.serve.input_signature]
-
-    @tf.function(input_signature=module.serve.input_signature)
-    def measured(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        module.serve.python_function(*inputs)
-        return dict(magnitudes)
-
-    measured.get_concrete_function()
-    if not norms:
+    if not any("/LayerNorm/" in name for name in weights):
         return {}
     largest: dict[str, np.ndarray] = {}
-    for window in windows:
-        for name, size in measured(*(tf.constant(window[name]) for name in names)).items():
-            largest[name] = np.maximum(largest.get(name, 0.0), size.numpy())
+    for found in measured(build, windows, _magnitudes):
+        for name, size in found.items():
+            largest[name] = np.maximum(largest.get(name, 0.0), size)
     return {name: _factors(name, size) for name, size in largest.items()}
+
+
+def _magnitudes(tensor: tf.Tensor, point: str, _: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    inputs = _matches(point, INPUTS) and not fnmatchcase(point, CONTEXT)
+    if not inputs and not _matches(point, OUTPUTS):
+        return {}
+    name = f"{point}_size" if inputs else f"{point}/output_size"
+    return {name: tf.reduce_max(tf.abs(tensor), axis=[0, 1, 2])}
 
 
 def _factors(name: str, size: np.ndarray) -> np.ndarray:
