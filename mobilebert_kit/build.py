@@ -32,10 +32,10 @@ from mobilebert_kit.memory import give_back_freed_blocks
 from mobilebert_kit.models.saved_model import write_saved_model
 from mobilebert_kit.models.serving import serving_module
 from mobilebert_kit.progress import Steps
-from mobilebert_kit.quantize.calibration import Ranges, calibrate, fake_quantize
+from mobilebert_kit.quantize.calibration import Ranges, calibrate, fake_quantize, without_padding
 from mobilebert_kit.quantize.centering import center_values
-from mobilebert_kit.quantize.conversion import convert
-from mobilebert_kit.quantize.equalization import channel_sizes
+from mobilebert_kit.quantize.conversion import convert, write_buckets
+from mobilebert_kit.quantize.equalization import channel_sizes, has_layer_norm
 from mobilebert_kit.quantize.half_precision import (
     LARGEST_HALF,
     HalfPrecision,
@@ -45,8 +45,9 @@ from mobilebert_kit.quantize.half_precision import (
 )
 from mobilebert_kit.quantize.mask import clamp_mask
 from mobilebert_kit.quantize.recipes import W16_A32
+from mobilebert_kit.quantize.row_floors import row_floors
 from mobilebert_kit.quantize.trained_ranges import RangeCounts, TrainedRanges, count_ranges, trained_ranges
-from mobilebert_kit.runtime.packages import import_runtime
+from mobilebert_kit.runtime.packages import import_package, import_runtime
 from mobilebert_kit.runtime.scoring import Score, run_windows, score_logits
 from mobilebert_kit.squad.answers import extract_answers
 from mobilebert_kit.targets import FLOAT, Target
@@ -74,6 +75,8 @@ def export(request: Request) -> Summary:
     give_back_freed_blocks()
     for target in request.targets:
         import_runtime(target.runtime)
+        for package in target.needs:
+            import_package(package)
     # The destination first: a folder that can't be written should not cost minutes.
     with (
         staged_folder(request.output_dir, overwrite=request.overwrite) as folder,
@@ -169,10 +172,10 @@ class Builder:
             self._steps.next(f"{target.name}: mask")
             mask_value = self._clamped_mask
         self._steps.next(f"{target.name}: calibrating")
-        windows = self._steps.each(self.inputs.calibration_arrays, "windows")
+        windows = self._steps.each(self._calibration_windows, "windows")
         steps = trained.kernel_steps
         # Trained ranges are of the values as they were.
-        rewritten = dict(self._channel_sizes)
+        rewritten = {**self._channel_sizes, **row_floors(tensors)}
         if recipe.center_values and not steps:
             rewritten |= self._centered
         changed = {**rewritten, **trained.tensors}
@@ -191,16 +194,25 @@ class Builder:
         if target is not FLOAT:
             self._steps.next(f"{target.name}: converting")
         inputs = self.inputs
-        file = folder / target.file_for(inputs.request.sequence_length, inputs.config.family)
-        module = self.module(
-            target,
-            prepared.tensors,
-            prepared.mask_value,
-            observe,
-            prepared.kernel_steps,
-            contract=inputs.contract,
-        )
-        return Built(target.write(module, file), prepared.mask_value, prepared.counts)
+        lengths = inputs.request.lengths
+        file = folder / target.file_for("_".join(map(str, lengths)), inputs.config.family)
+        modules = {
+            length: self.module(
+                target,
+                prepared.tensors,
+                prepared.mask_value,
+                observe,
+                prepared.kernel_steps,
+                contract=inputs.contract,
+                length=length,
+            )
+            for length in lengths
+        }
+        if len(modules) > 1:
+            files = write_buckets(modules, recipe, file)
+        else:
+            files = target.write(modules[lengths[0]], file)
+        return Built(files, prepared.mask_value, prepared.counts)
 
     def run(self, file: Path) -> Logits:
         """A file's logits on the evaluation's windows."""
@@ -271,7 +283,15 @@ class Builder:
     def _channel_sizes(self) -> dict[str, np.ndarray]:
         checkpoint, mask_value = self.inputs.checkpoint, self.inputs.config.mask_value
         build = partial(self.module, FLOAT, self._captured_weights, mask_value)
-        return channel_sizes(build, self.inputs.calibration_arrays, checkpoint.tensors)
+        return channel_sizes(build, self._calibration_windows, checkpoint.tensors)
+
+    @cached_property
+    def _calibration_windows(self) -> list[dict[str, np.ndarray]]:
+        """What tells the ranges of int8 activations."""
+        windows = self.inputs.calibration_arrays
+        if has_layer_norm(self.inputs.checkpoint.tensors):
+            return [without_padding(window) for window in windows]
+        return windows
 
     def module(
         self,
@@ -281,14 +301,18 @@ class Builder:
         observe: Observe = unobserved,
         kernel_steps: Mapping[str, np.ndarray] | None = None,
         contract: Contract | None = None,
+        length: int | None = None,
     ) -> tf.Module:
-        """The model of `target` with these weights; its tensors have the kit's own names, or `contract`'s."""
+        """The model of `target` with these weights, its tensors with the kit's own names or `contract`'s.
+
+        `length`: of its windows; None: that of the request's.
+        """
         return serving_module(
             self.inputs.config,
             weights,
             lowering=target.lowering_class(),
             contract=contract or self.inputs.own_contract,
-            sequence_length=self.inputs.request.sequence_length,
+            sequence_length=length or self.inputs.request.sequence_length,
             observe=observe,
             mask_value=mask_value,
             kernel_steps=kernel_steps,
@@ -345,10 +369,15 @@ def is_refused(target: Target, report: Report) -> bool:
 
 
 def _check_delegate(target: Target, file: Path) -> Report | None:
-    """What the target's delegate says of `file`; CheckFailed where it would not take all that it must."""
+    """What the target's delegate says of the main graph of `file`.
+
+    CheckFailed where of that, or of a shorter bucket's graph, it would not take all that it must.
+    """
     if target.delegate is None:
         return None
-    report = target.delegate.check(read_tflite(file))
+    model = read_tflite(file)
+    reports = [target.delegate.check(model, number) for number in range(len(model.subgraphs))]
+    report = next((report for report in reports if is_refused(target, report)), reports[0])
     if is_refused(target, report):
         raise CheckFailed(
             f"Expected {target.delegate} to take {target.name} whole, got {len(report.refused)} of "

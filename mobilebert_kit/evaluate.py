@@ -3,10 +3,12 @@
     python -m mobilebert_kit.evaluate --model mobilebert_int8_384.tflite --dataset dev-v1.1.json
     python -m mobilebert_kit.evaluate --model mobilebert_int8_384.tflite --dataset squad_eval.tfrecord
     python -m mobilebert_kit.evaluate --model mobilebert_float_384.xml --dataset dev-v1.1.json
+    python -m mobilebert_kit.evaluate --model mobilebert_squad11_int8_qdq.onnx --dataset dev-v1.1.json
     python -m mobilebert_kit.evaluate --predictions predictions.json --dataset dev-v1.1.json
 
-A .tflite file, or OpenVINO's .xml (extra [openvino]); its tensors are known by name. Needs numpy, tokenizers,
-absl-py, tqdm and a TFLite runtime, or OpenVINO for its own; no TensorFlow.
+A .tflite file, OpenVINO's .xml (extra [openvino]) or an .onnx (extra [onnx]); its tensors are known by name.
+Needs numpy, tokenizers, absl-py, tqdm and what runs the file: a TFLite runtime, OpenVINO or ONNX Runtime; no
+TensorFlow.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from mobilebert_kit.squad.records import SUFFIX, load_records, with_length
 from mobilebert_kit.squad.tokenizer import load_tokenizer
 from mobilebert_kit.squad.windows import DOC_STRIDE, MAX_QUERY_LENGTH, Window, make_windows
 
-_MODEL = flags.DEFINE_string("model", None, "The model to score: a .tflite, or an .xml of OpenVINO.")
+_MODEL = flags.DEFINE_string("model", None, "The model to score: a .tflite, an .xml of OpenVINO or an .onnx.")
 _PREDICTIONS = flags.DEFINE_string(
     "predictions", None, "Instead of --model: a JSON file {question id: answer}."
 )
@@ -51,7 +53,10 @@ _NUM_QUESTIONS = flags.DEFINE_integer("num_questions", None, "The first N questi
 _THREADS = flags.DEFINE_integer("threads", 1, "Threads of one interpreter.", lower_bound=1)
 _WORKERS = flags.DEFINE_integer("workers", None, "Interpreters at a time; default: one a CPU.", lower_bound=1)
 _RUNTIME = flags.DEFINE_enum(
-    "runtime", None, list(RUNTIMES), "What runs the model; default: openvino for an .xml, else litert."
+    "runtime",
+    None,
+    list(RUNTIMES),
+    "What runs the model; default: openvino for an .xml, onnx for an .onnx, else litert.",
 )
 _DOC_STRIDE = flags.DEFINE_integer("doc_stride", DOC_STRIDE, "Tokens from window to window.", lower_bound=1)
 _MAX_QUERY_LENGTH = flags.DEFINE_integer(

@@ -53,6 +53,12 @@ _CONTRACT = flags.DEFINE_enum(
     "What the files call their inputs and outputs, and in which order: as the MLPerf app, OpenVINO's model "
     "zoo or TensorFlow Lite's Task Library wants them.",
 )
+_BUCKETS = flags.DEFINE_list(
+    "buckets",
+    [],
+    "Lengths like 64,128,256,384, up to --max_seq_length: one file with a signature for each, over the same "
+    "weights, of which `evaluate` takes the shortest that holds a window.",
+)
 _MAX_F1_DROP = flags.DEFINE_float("max_f1_drop", 2.0, "Refuse a target that loses more F1 than this.")
 _KEEP_SAVED_MODEL = flags.DEFINE_bool("keep_saved_model", False, "Add the SavedModel to the output folder.")
 
@@ -84,6 +90,7 @@ def main() -> None:
             activation=ACTIVATION.value,
             mask=MASK.value,
             sequence_length=SEQUENCE_LENGTH.value,
+            buckets=_buckets(),
             doc_stride=DOC_STRIDE.value,
             contract=CONTRACTS[_CONTRACT.value],
             max_f1_drop=_MAX_F1_DROP.value,
@@ -93,6 +100,14 @@ def main() -> None:
         )
     )
     _report(summary)
+
+
+def _buckets() -> list[int]:
+    if not all(length.isdecimal() for length in _BUCKETS.value):
+        raise InputError(
+            f"Expected --buckets of whole numbers like 64,128,256,384, got {','.join(_BUCKETS.value)}."
+        )
+    return [int(length) for length in _BUCKETS.value]
 
 
 def _report(summary: Summary) -> None:

@@ -37,12 +37,18 @@ class Request:
     activation: str | None = None
     mask: str | None = None
     sequence_length: int = 384
+    buckets: Sequence[int] = ()
     doc_stride: int = DOC_STRIDE
     contract: Contract = MLPERF
     max_f1_drop: float = 2.0
     keep_saved_model: bool = False
     overwrite: bool = False
     command: str = ""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Of the signatures of a file; the last is that of the windows."""
+        return tuple(self.buckets) or (self.sequence_length,)
 
     @property
     def calibrates(self) -> bool:
@@ -86,6 +92,7 @@ class Inputs:
         prove_complete(self.checkpoint.tensors, self.config.variable_shapes())
         prove_ranges(self.checkpoint.ranges)
         prove_length(self.request.sequence_length, self.config)
+        prove_buckets(self.request)
         _ = self.evaluation
         if self.request.calibrates:
             _ = self.calibration
@@ -158,6 +165,19 @@ def find_vocab(asked: str | None, checkpoint: Checkpoint) -> Path:
     if checkpoint.vocab_path:
         return checkpoint.vocab_path
     raise InputError("Expected a vocab.txt beside the checkpoint, got none. Name one with --vocab.")
+
+
+def prove_buckets(request: Request) -> None:
+    """InputError unless the buckets are lengths that one file can have, and the targets are such files."""
+    lengths = list(request.lengths)
+    if lengths != sorted(set(lengths)) or lengths[0] < 1 or lengths[-1] != request.sequence_length:
+        raise InputError(
+            f"Expected --buckets that ascend and end with --max_seq_length, {request.sequence_length}, got "
+            f"{','.join(map(str, lengths))}."
+        )
+    others = [target.name for target in request.targets if target.runtime != "litert"]
+    if len(lengths) > 1 and others:
+        raise InputError(f"Expected --buckets with targets that are .tflite files, got {', '.join(others)}.")
 
 
 def prove_length(length: int, config: ModelConfig) -> None:

@@ -66,6 +66,7 @@ def make_manifest(
         "contract": {
             "name": contract.name,
             "signature": contract.signature_key,
+            "buckets": list(request.lengths[:-1]),
             "inputs": tensors(contract.inputs),
             "outputs": tensors(contract.outputs),
         },

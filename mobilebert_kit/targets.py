@@ -11,6 +11,7 @@ from mobilebert_kit.delegates.delegate import Delegate
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.quantize import recipes
 from mobilebert_kit.quantize.recipes import Recipe
+from mobilebert_kit.runtime.packages import TF2ONNX, Package
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -23,7 +24,7 @@ class Target:
     """One kind of model file.
 
     Attributes:
-        file_name: with {family}, {length} for the sequence length; those of MobileBERT are MLCommons' names.
+        file_name: with {family} and {length}, of a window, or several; those of MobileBERT are MLCommons'.
         lowering: module:class; by name, so that listing targets loads no TensorFlow.
         delegate: who is to run a .tflite, and must take every node, in one partition; but for
         may_fall_back: ops that may stay on the CPU, in as many partitions as that makes.
@@ -31,6 +32,7 @@ class Target:
         half_precision: it will be computed in float16, so that is simulated.
         writer: module:function that writes the file; see quantize/conversion.py, write_tflite.
         runtime: that scores it, of runtime/packages.py.
+        needs: packages of `writer` that [export] does not bring.
     """
 
     name: str
@@ -43,11 +45,12 @@ class Target:
     half_precision: bool = False
     writer: str = "mobilebert_kit.quantize.conversion:write_tflite"
     runtime: str = "litert"
+    needs: tuple[Package, ...] = ()
 
     def lowering_class(self) -> type[CpuLowering]:
         return resolve_name(self.lowering)
 
-    def file_for(self, sequence_length: int, family: str = "mobilebert") -> str:
+    def file_for(self, sequence_length: int | str, family: str = "mobilebert") -> str:
         return self.file_name.format(length=sequence_length, family=family)
 
     def write(self, module: tf.Module, file: Path) -> list[Path]:
@@ -139,9 +142,34 @@ OPENVINO = Target(
     runtime="openvino",
 )
 
+ONNX_LOWERING = "mobilebert_kit.lowering.onnx:OnnxLowering"
+ONNX_WRITER = "mobilebert_kit.models.onnx_file:write_onnx"
+ONNX = Target(
+    name="onnx",
+    file_name="{family}_float_{length}.onnx",
+    lowering=ONNX_LOWERING,
+    recipe=recipes.W32_A32,
+    delegate=None,
+    status="ONNX, float; needs the extra [onnx_export], so `all` leaves it out",
+    writer=ONNX_WRITER,
+    runtime="onnx",
+    needs=(TF2ONNX,),
+)
+ONNX_QDQ = Target(
+    name="onnx_qdq",
+    file_name="{family}_squad11_int8_qdq.onnx",
+    lowering=ONNX_LOWERING,
+    recipe=recipes.W8_A8_ONNX,
+    delegate=None,
+    status="ONNX, int8 with the ranges of int8's .tflite; needs the extra [onnx_export], as above",
+    writer=ONNX_WRITER,
+    runtime="onnx",
+    needs=(TF2ONNX,),
+)
+
 # What `all` makes, and what beyond that has to be asked for by name.
 TARGETS = {target.name: target for target in (FLOAT, FP16, DYNAMIC, INT8, GPU, GPU_FP16, NNAPI)}
-TARGETS_WITH_EXTRAS = TARGETS | {OPENVINO.name: OPENVINO}
+TARGETS_WITH_EXTRAS = TARGETS | {target.name: target for target in (OPENVINO, ONNX, ONNX_QDQ)}
 
 
 def parse_targets(names: str) -> list[Target]:

@@ -127,6 +127,26 @@ def test_sizes_of_channels_change_nothing_but_the_dense_layer(lowering: type[Cpu
     np.testing.assert_allclose(ratio[0, 0], np.tile(sizes[f"{dense}/input_size"], (S, 1)), rtol=1e-5)
 
 
+def test_stretched_rows_have_the_same_context() -> None:
+    """Rows of 64 tokens, from even to all on one: those below the floor reach it, the others 1."""
+    scope, heads, tokens, floor = "attention", 3, 64, np.float32(0.25)
+    scores = normal(1, heads, tokens, tokens) * np.linspace(0, 8, tokens, dtype=np.float32)[:, None]
+    value = normal(1, heads, tokens, 5)
+    seen: list[dict[str, tf.Tensor]] = [{}, {}]
+    plain, stretched = (
+        ops.context(ops.softmax(scores, scope), value, scope)
+        for ops in (
+            CpuLowering(CONFIG, weights, observe=lambda y, point, at=at: at.setdefault(point, y))
+            for weights, at in zip(({}, {f"{scope}/row_floor": floor}), seen, strict=True)
+        )
+    )
+    np.testing.assert_allclose(stretched, plain, rtol=1e-5, atol=1e-6)
+    largest = np.asarray(seen[0][f"{scope}/probabilities"]).max(-1)
+    assert (largest < floor).any() and (largest > floor).any()
+    rows = np.asarray(seen[1][f"{scope}/probabilities"]).max(-1)
+    np.testing.assert_allclose(rows, np.minimum(largest / floor, 1), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("activation", "coefficients", "most"), [("gelu", EXACT, 2.6e-5), ("gelu_tanh", TANH, 2e-6)]
 )

@@ -15,11 +15,12 @@ from small_bert import BERT, CONFIGS
 from mobilebert_kit.delegates.tflite_file import read_tflite
 from mobilebert_kit.lowering.cpu import CpuLowering, unobserved
 from mobilebert_kit.models.serving import serving_module
-from mobilebert_kit.quantize.calibration import calibrate, fake_quantize
+from mobilebert_kit.quantize.calibration import calibrate, fake_quantize, without_padding
 from mobilebert_kit.quantize.centering import center_values, mean_values
 from mobilebert_kit.quantize.conversion import convert
 from mobilebert_kit.quantize.equalization import channel_sizes
 from mobilebert_kit.quantize.recipes import W8_A8_XNNPACK
+from mobilebert_kit.quantize.row_floors import row_floors
 from mobilebert_kit.runtime.accelerator import run_on_accelerator
 from mobilebert_kit.runtime.interpreter import load
 from mobilebert_kit.targets import FLOAT, INT8, NNAPI, TARGETS, Target
@@ -119,7 +120,8 @@ def test_integer_targets_of_the_rest_of_the_family(name: str, target: Target, tm
     sizes = channel_sizes(
         lambda observe: small_bert.module(config, tensors, observe=observe), windows, tensors
     )
-    make = partial(small_bert.module, config, tensors | sizes, target.lowering_class(), mask_value=-20.0)
+    rewritten = tensors | sizes | row_floors(tensors)
+    make = partial(small_bert.module, config, rewritten, target.lowering_class(), mask_value=-20.0)
     ranges = calibrate(lambda observe: make(observe=observe), windows)
     observe = fake_quantize(target.recipe.quantizes, target.recipe.bounds, ranges)
     path = tmp_path / "m.tflite"
@@ -217,3 +219,17 @@ def test_float_file_is_transformers(name: str, tmp_path: Path) -> None:
     expected = np.stack([reference["start_logits"], reference["end_logits"]])
     assert expected.std() > 0.3
     np.testing.assert_allclose(run_file(path, config), expected, rtol=0, atol=1e-5)
+
+
+def test_padding_is_calibrated_as_tokens_and_changes_no_logit() -> None:
+    window = small_bert.arrays()[0]
+    tokens = int(window["input_mask"].sum())
+    filled = without_padding(window)
+    assert 1 < tokens < window["input_ids"].shape[1] - 1
+    np.testing.assert_array_equal(filled["input_mask"], window["input_mask"])
+    for name in ("input_ids", "segment_ids"):
+        np.testing.assert_array_equal(filled[name][0, : tokens + 1], window[name][0, : tokens + 1])
+        np.testing.assert_array_equal(filled[name][0, tokens + 1 : tokens + 11], window[name][0, :10])
+    module = small_bert.module(BERT, small_bert.weights())
+    for logits, other in zip(small_bert.run(module, [window]), small_bert.run(module, [filled]), strict=True):
+        np.testing.assert_allclose(np.ravel(logits)[:tokens], np.ravel(other)[:tokens], rtol=1e-5, atol=1e-5)

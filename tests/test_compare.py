@@ -335,7 +335,7 @@ def test_a_changed_value_is_found(tinies, tmp_path):
 
 def test_onnx(tmp_path):
     pytest.importorskip("onnxruntime", reason="no onnxruntime (extra [onnx])")
-    onnx = pytest.importorskip("onnx", reason="no onnx (extra [dev])")
+    onnx = pytest.importorskip("onnx", reason="no onnx (extra [onnx_export])")
     helper, types = onnx.helper, onnx.TensorProto
     nodes = [
         helper.make_node("Sum", ["ids", "mask", "token_type_ids"], ["start_logits"]),

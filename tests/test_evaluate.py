@@ -174,7 +174,7 @@ BAD = {
     "unknown flag": (("--modle", "x"), "Unknown command line flag 'modle'"),
     "no number": (("--num_questions", "many"), "num_questions"),
     "zero": (("--num_questions", "0"), "num_questions"),
-    "runtime": (("--runtime", "onnx"), "litert"),
+    "runtime": (("--runtime", "tvm"), "litert"),
     "word": (("--dataset", "squad.json", "--model", "model.tflite", "word"), "flags only"),
     "no such model": (("--dataset", "squad.json", "--model", "no.tflite"), "no such file"),
     "no model at all": (("--dataset", "squad.json", "--model", "squad.json"), "Expected a .tflite model"),

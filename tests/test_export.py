@@ -91,6 +91,7 @@ def test_manifest_says_where_the_files_come_from(exported: Path) -> None:
     assert manifest["contract"] == {
         "name": "mlperf",
         "signature": "serving_default",
+        "buckets": [],
         "inputs": [
             {"name": name, "dtype": "int32", "shape": [1, 96]}
             for name in ("input_ids", "input_mask", "segment_ids")
@@ -391,8 +392,8 @@ def cases(exported: Path, tmp: Path) -> dict[str, tuple[list[str], str]]:
     (tmp / "home" / "thesis.txt").write_text("")
     missing = checkpoint_with(tmp / "missing", bert__embeddings__position_embeddings=None)
     return {
-        "no target": (["--target="], "int8, gpu, gpu_fp16, nnapi, openvino, all or list, got ''"),
-        "unknown target": (["--target=int4"], "gpu_fp16, nnapi, openvino, all or list, got 'int4'"),
+        "no target": (["--target="], "nnapi, openvino, onnx, onnx_qdq, all or list, got ''"),
+        "unknown target": (["--target=int4"], "openvino, onnx, onnx_qdq, all or list, got 'int4'"),
         "list among targets": (["--target=list,int8"], "mixture"),
         "unknown flag": (["--targets=int8"], "Unknown command line flag 'targets'"),
         "no flag": (["int8"], "Expected flags only"),

@@ -125,8 +125,8 @@ def test_every_input_is_fed_and_no_other(model):
 
 
 def test_bad_options(model):
-    with pytest.raises(InputError, match="litert, tflite_runtime, openvino, got 'onnx'"):
-        load(model, runtime="onnx")
+    with pytest.raises(InputError, match="litert, tflite_runtime, openvino, onnx, got 'pytorch'"):
+        load(model, runtime="pytorch")
     with pytest.raises(InputError, match="1 thread at least, got 0"):
         load(model, threads=0)
     with pytest.raises(InputError, match="1 worker at least, got 0"):

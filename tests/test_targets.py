@@ -20,7 +20,11 @@ FILES = {
     "gpu_fp16": "mobilebert_fp16_384_gpu.tflite",
     "nnapi": "mobilebert_int8_384_nnapi.tflite",
 }
-WITH_EXTRAS = FILES | {"openvino": "mobilebert_float_384.xml"}
+WITH_EXTRAS = FILES | {
+    "openvino": "mobilebert_float_384.xml",
+    "onnx": "mobilebert_float_384.onnx",
+    "onnx_qdq": "mobilebert_squad11_int8_qdq.onnx",
+}
 
 
 def test_files_are_named_as_mlcommons_names_them() -> None:
@@ -38,6 +42,7 @@ def test_files_are_named_as_mlcommons_names_them() -> None:
         ("int8,int8", ["int8"]),
         ("all", list(FILES)),
         ("openvino,float", ["openvino", "float"]),
+        ("onnx,onnx_qdq", ["onnx", "onnx_qdq"]),
     ],
 )
 def test_targets_by_name(text: str, names: list[str]) -> None:
@@ -46,7 +51,7 @@ def test_targets_by_name(text: str, names: list[str]) -> None:
 
 @pytest.mark.parametrize("text", ["", "NNAPI", "int4", "int8,", "int8;nnapi", "tpu,int8", "lists"])
 def test_an_unknown_target_lists_the_known_ones(text: str) -> None:
-    expected = r"float, fp16, dynamic, int8, gpu, gpu_fp16, nnapi, openvino, all or list, got '.*'"
+    expected = f"{', '.join(WITH_EXTRAS)}, all or list, got '.*'"
     with pytest.raises(InputError, match=expected):
         parse_targets(text)
 
@@ -64,8 +69,9 @@ def test_table_says_what_each_target_is() -> None:
         assert line.split()[:3] == [name, WITH_EXTRAS[name].replace("384", "128"), target.recipe.name]
         assert str(target.delegate or "-") in line
         assert target.status in line
-    assert "deprecated since Android 15" in lines[-2]
-    assert "needs the extra [openvino]" in lines[-1]
+    assert "deprecated since Android 15" in lines[-4]
+    assert "needs the extra [openvino]" in lines[-3]
+    assert all("needs the extra [onnx_export]" in line for line in lines[-2:])
 
 
 def test_listing_loads_no_tensorflow() -> None:

@@ -8,14 +8,14 @@ from typing import Protocol
 
 from mobilebert_kit.comparison.batches import Logits
 from mobilebert_kit.comparison.huggingface import HuggingFaceModel
-from mobilebert_kit.comparison.onnx import OnnxModel
+from mobilebert_kit.comparison.onnx import OnnxBatches
 from mobilebert_kit.comparison.runtime_file import RuntimeFile
 from mobilebert_kit.comparison.saved_model import SavedModel
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.squad.tokenizer import load_vocab
 from mobilebert_kit.squad.windows import MAX_SEQ_LENGTH, Window
 
-FILES = {".tflite": RuntimeFile, ".xml": RuntimeFile, ".onnx": OnnxModel}  # by suffix
+FILES = {".tflite": RuntimeFile, ".xml": RuntimeFile, ".onnx": OnnxBatches}  # by suffix
 FOLDERS = {  # by a file in it
     "saved_model.pb": SavedModel,
     "*.safetensors": HuggingFaceModel,

@@ -1,4 +1,4 @@
-"""An ONNX model, by the names of its graph's inputs and outputs."""
+"""An ONNX model of any batch and length, which `evaluate` would refuse: others' exports leave them free."""
 
 from __future__ import annotations
 
@@ -7,45 +7,33 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilebert_kit.comparison.batches import Logits, explained, run_batches, window_shape
+from mobilebert_kit.comparison.batches import Logits, run_batches, window_shape
 from mobilebert_kit.errors import InputError
-from mobilebert_kit.runtime.binding import bind_inputs, bind_outputs
+from mobilebert_kit.runtime.binding import INPUT_DTYPES, bind_inputs, bind_outputs
+from mobilebert_kit.runtime.onnx_model import numpy_dtype, open_session
+from mobilebert_kit.runtime.scoring import default_workers
 from mobilebert_kit.squad.windows import Window
 
-_DTYPES = {"tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(float)": "float32"}
-_ERRORS_ONLY = 3  # of onnxruntime's severities
 
-
-class OnnxModel:
-    """Runs in onnxruntime, on the CPU."""
+class OnnxBatches:
+    """Runs in onnxruntime, on the CPU, several windows at a time where the model takes them."""
 
     kind = "ONNX"
 
     def __init__(self, path: Path) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise InputError(
-                f"Expected onnxruntime to be installed, to run {path}, got: {error}. Install: "
-                "pip install 'mobilebert_kit[onnx]'."
-            ) from error
         self.path = path
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
-        with explained(f"a model that onnxruntime can load in {path}"):
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+        self._session = open_session(path, threads=default_workers())
         nodes = {node.name: node for node in self._session.get_inputs()}
         self.inputs = bind_inputs(nodes, path)
         outputs = bind_outputs([node.name for node in self._session.get_outputs()], path)
         self._outputs = [outputs["start_logits"], outputs["end_logits"]]
-        strange = next((node for node in nodes.values() if node.type not in _DTYPES), None)
+        self._dtypes = {name: numpy_dtype(node) for name, node in nodes.items()}
+        strange = next((name for name, dtype in self._dtypes.items() if dtype not in INPUT_DTYPES), None)
         if strange:
             raise InputError(
-                f"Expected inputs of {', '.join(_DTYPES)}, got {strange.name} of {strange.type} in {path}."
+                f"Expected inputs of {', '.join(INPUT_DTYPES)}, got {strange} of {self._dtypes[strange]} in "
+                f"{path}."
             )
-        self._dtypes = {name: _DTYPES[node.type] for name, node in nodes.items()}
         shapes = {name: node.shape for name, node in nodes.items()}
         self._batch, self.sequence_length = window_shape(shapes, path)
 

@@ -16,8 +16,8 @@ _SETTINGS = frozenset({"int32", "int64", "uint32", "uint64", "bool", "string"})
 class ModelCard:
     """
     Attributes:
-        parameters: elements of all `weights` of all subgraphs. Of the file, that is: what was folded into
-            another constant is gone, and positions beyond the sequence length are too.
+        parameters: elements of all `weights`. Of the file, that is: what was folded into another constant is
+            gone, and positions beyond the sequence length are too.
         gops: 10^9 operations of one window: two for each multiply-accumulate of a matrix product or a
             convolution, none for other ops. OpenVINO's zoo counts some for those too: 23.9 for its small BERT
             at 384 tokens, which has 23.76 so.
@@ -37,10 +37,12 @@ class ModelCard:
 
 
 def model_card(model: Model) -> ModelCard:
-    """Of all subgraphs of `model`."""
+    """Of the main graph and what it calls; the graphs of other signatures are the same network again."""
+    others = {signature.subgraph for signature in model.signatures} - {0}
+    graphs = [graph for number, graph in enumerate(model.subgraphs) if number not in others]
     return ModelCard(
-        parameters=sum(prod(tensor.shape) for graph in model.subgraphs for tensor in weights(graph)),
-        gops=2 * sum(sum(macs(graph)) for graph in model.subgraphs) / 1e9,
+        parameters=sum(prod(tensor.shape) for graph in graphs for tensor in weights(graph)),
+        gops=2 * sum(sum(macs(graph)) for graph in graphs) / 1e9,
         bytes=model.path.stat().st_size,
     )
 

@@ -62,6 +62,7 @@ class CpuLowering:
         self.observe = observe
         self.mask_value = config.mask_value if mask_value is None else mask_value
         self.kernel_steps = kernel_steps or {}
+        self._row_sizes: dict[str, tf.Tensor] = {}  # by attention: [1, heads, S, 1], of softmax to context
 
     # Embeddings
 
@@ -205,12 +206,25 @@ class CpuLowering:
         return self.observe(tf.minimum(tf.maximum(scores, low), high), f"{scope}/clipped_scores")
 
     def softmax(self, scores: tf.Tensor, scope: str) -> tf.Tensor:
-        """Over the last axis. EXACT."""
-        return self.observe(tf.nn.softmax(scores), f"{scope}/probabilities")
+        """Over the last axis. EXACT.
+
+        With a floor among the weights (row_floors.py) rows are divided here by what `context` multiplies by.
+        """
+        probabilities = tf.nn.softmax(scores)
+        floor = self.weights.get(f"{scope}/row_floor")
+        if floor is not None:
+            # No MAXIMUM with the floor: the converter would make it int8, which XNNPACK refuses.
+            gain = tf.minimum(1 / tf.reduce_max(probabilities, axis=-1, keepdims=True), 1 / floor)
+            self._row_sizes[scope] = 1 / gain
+            probabilities *= gain
+        return self.observe(probabilities, f"{scope}/probabilities")
 
     def context(self, probabilities: tf.Tensor, value: tf.Tensor, scope: str) -> tf.Tensor:
         """probabilities @ value -> [1, heads, S, size]. EXACT."""
-        return self.observe(tf.matmul(probabilities, value), f"{scope}/context")
+        y = tf.matmul(probabilities, value)
+        if scope in self._row_sizes:
+            y = self.observe(y, f"{scope}/row_context") * self._row_sizes[scope]
+        return self.observe(y, f"{scope}/context")
 
     def merge_heads(self, x: tf.Tensor, scope: str) -> tf.Tensor:
         """[1, heads, S, size] -> [1, 1, S, heads * size]. EXACT."""

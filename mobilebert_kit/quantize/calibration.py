@@ -69,6 +69,22 @@ def calibrate(
     return ranges | given
 
 
+def without_padding(window: Inputs) -> Inputs:
+    """`window` with its own tokens once more where its padding was, behind one [PAD]; the mask stays.
+
+    For an additive mask, behind which nothing reads what padding becomes. LayerNorm brings its activations to
+    full size: scores in a fine-tuned BERT's first layer are +-130 with padding, +-63 without, and every point
+    of that layer would have half the steps. (NoNorm does not: a MobileBERT's error is the same either way.)
+    """
+    tokens = int(window["input_mask"].sum())
+    filled = dict(window)
+    for name in window.keys() - {"input_mask"}:
+        filled[name] = window[name].copy()
+        rest = filled[name][:, tokens + 1 :]
+        rest[:] = np.resize(window[name][:, :tokens], rest.shape)
+    return filled
+
+
 def measured(
     build: Callable[[Observe], tf.Module],
     windows: Iterable[Inputs],

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated
 
 from mobilebert_kit.models.saved_model import save_graph
+from mobilebert_kit.quantize.buckets import merge_buckets
 from mobilebert_kit.quantize.half_tables import gather_half_tables
 from mobilebert_kit.quantize.recipes import Recipe
 
@@ -19,6 +20,12 @@ from mobilebert_kit.quantize.recipes import Recipe
 def write_tflite(module: tf.Module, recipe: Recipe, file: Path) -> list[Path]:
     """Writes `module.serve` as a .tflite; gives the one file that it is."""
     file.write_bytes(convert(module, recipe))
+    return [file]
+
+
+def write_buckets(modules: Mapping[int, tf.Module], recipe: Recipe, file: Path) -> list[Path]:
+    """Writes modules of several sequence lengths as one .tflite with a signature for each (buckets.py)."""
+    file.write_bytes(merge_buckets({length: convert(module, recipe) for length, module in modules.items()}))
     return [file]
 
 

@@ -15,7 +15,7 @@ i, Xiao et al. 2022 (SmoothQuant, arXiv:2211.10438).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -42,13 +42,18 @@ def channel_sizes(
             size the range adds to all channels.
         weights: canonical name -> array.
     """
-    if not any("/LayerNorm/" in name for name in weights):
+    if not has_layer_norm(weights):
         return {}
     largest: dict[str, np.ndarray] = {}
     for found in measured(build, windows, _magnitudes):
         for name, size in found.items():
             largest[name] = np.maximum(largest.get(name, 0.0), size)
     return {name: _factors(name, size) for name, size in largest.items()}
+
+
+def has_layer_norm(names: Iterable[str]) -> bool:
+    """Whether weights of these names are a network's with LayerNorm: a BERT's, not a MobileBERT's."""
+    return any("/LayerNorm/" in name for name in names)
 
 
 def _magnitudes(tensor: tf.Tensor, point: str, _: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -47,7 +47,7 @@ GROUPS = (
         ("*/self/query*", "*/self/key*", "*/self/value*"),
     ),
     Group("scores", "query times key, masked, to the probabilities", ("*scores*", "*/probabilities")),
-    Group("context", "probabilities times value", ("*/context",)),
+    Group("context", "probabilities times value", ("*/context", "*/row_context")),
     Group(
         "feed-forward",
         "the wide layers, before and behind the activation",

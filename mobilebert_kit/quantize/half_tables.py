@@ -45,7 +45,7 @@ def gather_half_tables(model: bytes) -> bytes:
         if id(operator) in casts:
             operators.append(casts[id(operator)])
     graph.operators = operators
-    builder = _AlignedBuilder(len(model))
+    builder = AlignedBuilder(len(model))
     builder.Finish(tree.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 
@@ -80,7 +80,7 @@ def _code_of_cast(tree: schema.ModelT) -> int:
     return len(tree.operatorCodes) - 1
 
 
-class _AlignedBuilder(flatbuffers.Builder):
+class AlignedBuilder(flatbuffers.Builder):
     """Python's builder knows no force_align: constant data would lie where the file happens to be."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:

@@ -8,13 +8,15 @@ centerv         values have mean zero, so what int8 probabilities lose is not mi
 f32softmax      scores leave int8 before the mask and return after SOFTMAX: XNNPACK has no int8 SOFTMAX
 f32residual     residual sums are float32; what a dense layer reads of them is quantized on its way in.
                 Costs no time on XNNPACK, and errors no longer pile up from layer to layer
+f32product      what a product adds up goes into float32 at once where no int8 kernel reads it: ONNX Runtime's
+                kernels give either. One rounding and one pass less a product
 f32embedding    the first hidden state, whose error every layer inherits, is summed in float32, the trigram
                 convolution included; the word table stays int8. 1.2 MB more at full size, and no time
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 # NNAPI and TFLite both demand this of an int8 SOFTMAX: scale 1/256, zero point -128.
@@ -88,4 +90,9 @@ W8_A8_XNNPACK = Recipe(
         *("bert/embeddings/FakeLayerNorm/dense", "bert/embeddings/*_type_embeddings"),
         *("bert/embeddings/position_embeddings", "bert/embeddings/embedding_transformation*"),
     ),
+)
+W8_A8_ONNX = replace(
+    W8_A8_XNNPACK,
+    name="w8_a8_symkv_centerv_f32product_f32softmax_f32residual_f32embedding",
+    float_points=(*W8_A8_XNNPACK.float_points, "*/scores", "*/FakeLayerNorm/dense", "*/output/dense"),
 )

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
+from mobilebert_kit.runtime import onnx_model, openvino_model
 from mobilebert_kit.runtime.interpreter import Interpreter
-from mobilebert_kit.runtime.openvino_model import SUFFIX, OpenVinoModel
 
 
 class Engine(Protocol):
@@ -26,8 +26,12 @@ class Engine(Protocol):
         ...
 
 
-_BY_SUFFIX = {SUFFIX: "openvino"}  # of any other, the file itself says whether it is a .tflite
-_OTHERS: dict[str, Callable[..., Engine]] = {"openvino": OpenVinoModel}  # that run no .tflite
+# Of any other suffix, the file itself says whether it is a .tflite.
+_BY_SUFFIX = {openvino_model.SUFFIX: "openvino", onnx_model.SUFFIX: "onnx"}
+_OTHERS: dict[str, Callable[..., Engine]] = {  # that run no .tflite
+    "openvino": openvino_model.OpenVinoModel,
+    "onnx": onnx_model.OnnxModel,
+}
 
 
 def open_engine(path: str | Path, *, threads: int = 1, runtime: str | None = None) -> Engine:
@@ -35,7 +39,7 @@ def open_engine(path: str | Path, *, threads: int = 1, runtime: str | None = Non
 
     Args:
         threads: of the runtime, for one window.
-        runtime: of packages.RUNTIMES; None: openvino for an .xml, else litert.
+        runtime: of packages.RUNTIMES; None: openvino for an .xml, onnx for an .onnx, else litert.
     Raises:
         InputError: no such runtime, or a model that it cannot use.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,21 @@ from mobilebert_kit.runtime.model_file import check_model_file
 from mobilebert_kit.runtime.packages import import_runtime
 
 XNNPACK_NOTICE = r"INFO: Created TensorFlow Lite XNNPACK delegate for CPU\."
+# Of the padding that a shorter graph does not compute: no answer begins or ends there, and two add up.
+LOWEST = np.finfo(np.float32).min / 2
 _announced = False
 
 
 class Interpreter:
     """A .tflite model that answers questions, bound by the names of its tensors, never by position.
 
-    One interpreter runs one window at a time; several threads need one each.
+    Of a file with a signature for each of several sequence lengths, the shortest that holds a window's tokens
+    runs it. One interpreter runs one window at a time; several threads need one each.
 
     Attributes:
         inputs: {the kit's name: the model's own} of all that it takes; see ALIASES. One may be missing,
             segment_ids.
-        sequence_length: S, of all its tensors.
+        sequence_length: S, of all its tensors; of several lengths the longest.
     """
 
     kind = "TFLite"
@@ -61,13 +65,13 @@ class Interpreter:
             raise InputError(
                 f"Expected a .tflite model that {runtime} runs, got {self.path}: {error}"
             ) from error
-        self._fed, self._given, self._signature = self._named_tensors()
-        self.inputs = bind_inputs(self._fed, self.path)
-        self._outputs = bind_outputs(self._given, self.path)
-        self.sequence_length = self._check()
+        self._graphs = self._answering_graphs()
+        self.inputs = self._graphs[-1].inputs
+        self.sequence_length = self._graphs[-1].length
 
     def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """{"end_logits", "start_logits"} of one window, float32 [1, S] each.
+        """{"end_logits", "start_logits"} of one window, float32 [1, S] each; LOWEST where a
+        shorter graph has no token.
 
         Args:
             inputs: by the kit's names, those of `self.inputs` and no other; integers [S] or [1, S].
@@ -77,53 +81,88 @@ class Interpreter:
         if set(inputs) != set(self.inputs):
             raise ValueError(f"Expected {', '.join(self.inputs)}, got {', '.join(inputs)}.")
         shape = (1, self.sequence_length)
+        whole = {own: np.asarray(value).reshape(shape) for own, value in inputs.items()}
+        graph = self._graphs[-1]
+        if len(self._graphs) > 1:
+            graph = self._graph_for(np.flatnonzero(whole["input_mask"]).max(initial=0) + 1)
         arrays = {
-            theirs: np.asarray(inputs[own], self._fed[theirs]["dtype"]).reshape(shape)
-            for own, theirs in self.inputs.items()
+            theirs: whole[own][:, : graph.length].astype(graph.fed[theirs]["dtype"])
+            for own, theirs in graph.inputs.items()
         }
         try:
-            if self._signature is not None:
-                outputs = self._signature(**arrays)
-                return {own: outputs[theirs] for own, theirs in self._outputs.items()}
-            for name, array in arrays.items():
-                self._interpreter.set_tensor(self._fed[name]["index"], array)
-            self._interpreter.invoke()
+            outputs = self._invoke(graph, arrays)
         except (RuntimeError, ValueError) as error:
             raise InputError(
                 f"Expected a window that {self.path} can run, got {error} with values up to "
                 f"{max(array.max() for array in arrays.values())}. Does the vocabulary fit the model?"
             ) from error
+        beyond = ((0, 0), (0, self.sequence_length - graph.length))
         return {
-            own: self._interpreter.get_tensor(self._given[theirs]["index"])
-            for own, theirs in self._outputs.items()
+            own: np.pad(outputs[theirs], beyond, constant_values=LOWEST)
+            for own, theirs in graph.outputs.items()
         }
 
-    def _named_tensors(self) -> tuple[dict[str, Any], dict[str, Any], Any]:
-        """Input and output tensors by name: of the first signature that takes a question, else of the main
-        graph; and the signature's runner, where it is one of several signatures."""
-        signatures = self._interpreter.get_signature_list()
-        for key, names in signatures.items():
-            if INPUT_NAMES.intersection(names["inputs"]):
-                runner = self._interpreter.get_signature_runner(key)
-                inputs, outputs = runner.get_input_details(), runner.get_output_details()
-                # The only signature is the main graph's: setting its tensors spares a resize check per call.
-                return inputs, outputs, None if len(signatures) == 1 else runner
-        inputs = {plain_name(tensor["name"]): tensor for tensor in self._interpreter.get_input_details()}
-        outputs = {plain_name(tensor["name"]): tensor for tensor in self._interpreter.get_output_details()}
-        return inputs, outputs, None
+    def _graph_for(self, tokens: int) -> _Graph:
+        """The shortest with more places than `tokens`: in MobileBERT's trigram the last token sees the [PAD]
+        behind it, and at the end of a graph nothing."""
+        return next((graph for graph in self._graphs if graph.length > tokens), self._graphs[-1])
 
-    def _check(self) -> int:
-        """The sequence length, once every bound tensor has a dtype and shape of question answering."""
-        first = self._fed[self.inputs["input_ids"]]
-        length = int(first["shape"][-1]) if len(first["shape"]) == 2 else 0
-        for names, tensors, dtypes in (
-            (self.inputs.values(), self._fed, INPUT_DTYPES),
-            (self._outputs.values(), self._given, OUTPUT_DTYPES),
-        ):
-            for name in names:
-                dtype, sizes = np.dtype(tensors[name]["dtype"]).name, _declared_shape(tensors[name])
-                check_tensor(name, dtype, sizes, length, dtypes, self.path)
-        return length
+    def _invoke(self, graph: _Graph, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if graph.runner is not None:
+            return graph.runner(**arrays)
+        for name, array in arrays.items():
+            self._interpreter.set_tensor(graph.fed[name]["index"], array)
+        self._interpreter.invoke()
+        return {
+            name: self._interpreter.get_tensor(graph.given[name]["index"]) for name in graph.outputs.values()
+        }
+
+    def _answering_graphs(self) -> list[_Graph]:
+        """Those of the signatures that take a question, one for each length, ascending; or the main graph."""
+        signatures = self._interpreter.get_signature_list()
+        keys = [key for key, names in signatures.items() if INPUT_NAMES.intersection(names["inputs"])]
+        if not keys:
+            sides = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+            named = ({plain_name(tensor["name"]): tensor for tensor in side} for side in sides)
+            return [_bound(*named, None, self.path)]
+        graphs = []
+        for key in keys:
+            runner = self._interpreter.get_signature_runner(key)
+            details = runner.get_input_details(), runner.get_output_details()
+            # The only signature is the main graph's: setting its tensors spares a resize check per call.
+            graphs.append(_bound(*details, None if len(signatures) == 1 else runner, self.path))
+        first = {graph.length: graph for graph in reversed(graphs)}
+        return [first[length] for length in sorted(first)]
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A graph of one length: its tensors' details by their names, and which of the kit's names is whose.
+
+    runner: of its signature; None: the main graph, whose tensors are set and read one by one.
+    """
+
+    length: int
+    fed: dict[str, Any]
+    given: dict[str, Any]
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    runner: Any
+
+
+def _bound(fed: dict[str, Any], given: dict[str, Any], runner: Any, path: Path) -> _Graph:
+    """InputError unless every tensor is known by name and has a dtype and shape of question answering."""
+    inputs, outputs = bind_inputs(fed, path), bind_outputs(given, path)
+    first = fed[inputs["input_ids"]]
+    length = int(first["shape"][-1]) if len(first["shape"]) == 2 else 0
+    for names, tensors, dtypes in (
+        (inputs.values(), fed, INPUT_DTYPES),
+        (outputs.values(), given, OUTPUT_DTYPES),
+    ):
+        for name in names:
+            dtype, sizes = np.dtype(tensors[name]["dtype"]).name, _declared_shape(tensors[name])
+            check_tensor(name, dtype, sizes, length, dtypes, path)
+    return _Graph(length, fed, given, inputs, outputs, runner)
 
 
 def _declared_shape(tensor: dict[str, Any]) -> list[int]:

@@ -12,7 +12,7 @@ from mobilebert_kit.errors import InputError
 
 
 class Package(NamedTuple):
-    """A runtime's package: its module, its name on PyPI, the extra of the kit that brings it."""
+    """A package: its module, its name on PyPI, the extra of the kit that brings it."""
 
     module: str
     package: str
@@ -23,7 +23,9 @@ RUNTIMES = {
     "litert": Package("ai_edge_litert.interpreter", "ai-edge-litert", "runtime"),
     "tflite_runtime": Package("tflite_runtime.interpreter", "tflite-runtime", "tflite_runtime"),
     "openvino": Package("openvino", "openvino", "openvino"),
+    "onnx": Package("onnxruntime", "onnxruntime", "onnx"),
 }
+TF2ONNX = Package("tf2onnx", "tf2onnx", "onnx_export")  # writes what "onnx" runs
 
 
 def import_runtime(runtime: str) -> Any:
@@ -34,7 +36,6 @@ def import_runtime(runtime: str) -> Any:
     """
     if runtime not in RUNTIMES:
         raise InputError(f"Expected a runtime among {', '.join(RUNTIMES)}, got {runtime!r}.")
-    module_name, package, extra = RUNTIMES[runtime]
     if runtime == "tflite_runtime":
         # Left alone, these two end in `vector::reserve` and `_ARRAY_API not found`, which help nobody.
         if "tensorflow" in sys.modules:
@@ -46,10 +47,15 @@ def import_runtime(runtime: str) -> Any:
             raise InputError(
                 f"Expected numpy 1 for tflite_runtime, got {np.__version__}. Install numpy<2, or use litert."
             )
+    return import_package(RUNTIMES[runtime])
+
+
+def import_package(package: Package) -> Any:
+    """The package's module. Raises InputError where it is not installed."""
     try:
-        return importlib.import_module(module_name)
+        return importlib.import_module(package.module)
     except ImportError as error:
         raise InputError(
-            f"Expected the runtime {package}, got: {error}. Install it: "
-            f"pip install 'mobilebert_kit[{extra}]'."
+            f"Expected the package {package.package}, got: {error}. Install it: "
+            f"pip install 'mobilebert_kit[{package.extra}]'."
         ) from error
