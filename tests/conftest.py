@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tools.java_cases import Java
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -53,9 +58,29 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for nnapi, gpu and cpu of a small MobileBERT. See small_bundle.py; for reading only."""
+    from small_bundle import bundle_all
+
+    return bundle_all(tmp_path_factory.mktemp("bundled"))
+
+
+@pytest.fixture(scope="session")
 def accelerator() -> None:
     """LiteRT's GPU accelerator can compute here: there is a Vulkan driver, a GPU's or SwiftShader's."""
     from mobilebert_kit.runtime.accelerator import find_vulkan_driver
 
     if find_vulkan_driver() is None:
         _absent("no Vulkan driver: install chromium (Debian), which carries the software driver SwiftShader")
+
+
+@pytest.fixture(scope="session")
+def java(tmp_path_factory: pytest.TempPathFactory) -> Java:
+    """The Java code of android_assets/java and its test mains, compiled."""
+    from tools.java_cases import Java
+
+    if shutil.which("javac") is None or shutil.which("java") is None:
+        _absent("no JDK: install openjdk-17-jdk-headless (Debian) or another one")
+    java = Java(tmp_path_factory.mktemp("java"))
+    java.compile()
+    return java
