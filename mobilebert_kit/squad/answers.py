@@ -90,7 +90,7 @@ def extract_answers(
             if row is None or spans.score[row] == -np.inf:
                 texts[question.id] = NO_ANSWER
             else:
-                texts[question.id] = _text(
+                texts[question.id] = span_text(
                     question, windows[row], int(spans.start[row]), int(spans.end[row]), align
                 )
     return Answers(official, app)
@@ -140,9 +140,10 @@ def _best_spans(
     return exact, single
 
 
-def _text(
+def span_text(
     question: Question, window: Window, start: int, end: int, align: Callable[[str, Sequence[str]], str]
 ) -> str:
+    """The text of the tokens `start` to `end` of a window; `align` is align_answer or align_answer_as_app."""
     pieces = " ".join(window.tokens[start : end + 1]).replace(" ##", "").replace("##", "")
     offset = window.doc_offset
     first, last = window.token_to_orig_map[start - offset], window.token_to_orig_map[end - offset]

@@ -1,0 +1,108 @@
+"""Make a bundle for an Android app: models for its delegates, the vocabulary, and one manifest that it reads.
+
+python -m mobilebert_kit.bundle --targets cpu,gpu,nnapi --output_dir app/src/main/assets/qa
+python -m mobilebert_kit.bundle --targets cpu --output_dir DIR --checkpoint DIR --eval dev-v1.1.json
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from mobilebert_kit.android.delegates import BY_NAME, AppDelegate, parse_delegates
+from mobilebert_kit.checkpoint_flags import ACTIVATION, CONFIG, DEMO_CHECKPOINT, MASK, VOCAB, checkpoint_path
+from mobilebert_kit.contract import CONTRACTS, MLPERF
+from mobilebert_kit.conversion_flags import (
+    CALIBRATION,
+    CALIBRATION_DATA,
+    CALIBRATION_QUESTIONS,
+    DOC_STRIDE,
+    SEQUENCE_LENGTH,
+)
+from mobilebert_kit.errors import InputError
+from mobilebert_kit.main import run
+from mobilebert_kit.native_log import import_tensorflow
+
+if TYPE_CHECKING:
+    from mobilebert_kit.build import Summary
+
+DEMO_QUESTIONS = CALIBRATION_DATA / "demo_eval.json"
+
+_TARGETS = flags.DEFINE_string("targets", ",".join(BY_NAME), "Delegates, comma-separated: cpu, gpu, nnapi.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "The bundle's folder.", required=True)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier bundle or export in --output_dir.")
+_EVAL = flags.DEFINE_string(
+    "eval",
+    str(DEMO_QUESTIONS),
+    "SQuAD v1.1 file (or name of a dataset) on which every model is scored, and a device after it.",
+)
+_EVAL_QUESTIONS = flags.DEFINE_integer(
+    "eval_questions", None, "The first N questions of it; default: all.", lower_bound=1
+)
+_CONTRACT = flags.DEFINE_enum(
+    "contract",
+    MLPERF.name,
+    list(CONTRACTS),
+    "What the files call their inputs and outputs; task_library is what BertQuestionAnswerer wants.",
+)
+_MAX_F1_DROP = flags.DEFINE_float("max_f1_drop", 2.0, "Refuse a model that loses more F1 than this.")
+
+
+def main() -> None:
+    delegates = parse_delegates(_TARGETS.value)
+    checkpoint = checkpoint_path()
+    if not 0 <= _MAX_F1_DROP.value <= 100:  # NaN too: no drop is more than NaN
+        raise InputError(f"Expected --max_f1_drop from 0 to 100, got {_MAX_F1_DROP.value}.")
+    import_tensorflow()  # seconds: only after the flags are known good
+    from mobilebert_kit.android.assemble import bundle
+    from mobilebert_kit.inputs import Request
+
+    summary = bundle(
+        Request(
+            targets=[],
+            checkpoint=checkpoint,
+            output_dir=Path(_OUTPUT_DIR.value),
+            calibration=CALIBRATION.value,
+            evaluation=_EVAL.value,
+            calibration_questions=CALIBRATION_QUESTIONS.value,
+            eval_questions=_EVAL_QUESTIONS.value,
+            config=CONFIG.value,
+            vocab=VOCAB.value,
+            activation=ACTIVATION.value,
+            mask=MASK.value,
+            sequence_length=SEQUENCE_LENGTH.value,
+            doc_stride=DOC_STRIDE.value,
+            contract=CONTRACTS[_CONTRACT.value],
+            max_f1_drop=_MAX_F1_DROP.value,
+            overwrite=_OVERWRITE.value,
+            command=shlex.join(["python", "-m", "mobilebert_kit.bundle", *sys.argv[1:]]),
+        ),
+        delegates,
+        demo_weights=checkpoint.resolve() == DEMO_CHECKPOINT,
+        demo_questions=Path(_EVAL.value).resolve() == DEMO_QUESTIONS,
+    )
+    _report(summary, delegates)
+
+
+def _report(summary: Summary, delegates: list[AppDelegate]) -> None:
+    print(f"{summary.output_dir}:")
+    for number, (delegate, result) in enumerate(zip(delegates, summary.results, strict=True), 1):
+        file = summary.output_dir / result.file.name
+        delegated = f"{len(result.report.delegated)} of {len(result.report.nodes)} nodes"
+        print(
+            f"  {number}. {delegate.name:6} {file.name:36} {file.stat().st_size / 1e6:6.1f} MB   "
+            f"{delegated:18}  EM {result.score.exact_match:5.2f}   F1 {result.score.f1:5.2f}"
+        )
+    print(
+        f"float: EM {summary.float_score.exact_match:.2f}, F1 {summary.float_score.f1:.2f} on "
+        f"{summary.float_score.questions} questions; {summary.seconds:.0f} s in all\n"
+        f"Check it anywhere: python -m mobilebert_kit.verify --manifest {summary.output_dir / 'bundle.json'}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
