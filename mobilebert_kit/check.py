@@ -112,7 +112,10 @@ class _TextOutput:
     def __init__(self, model: Model, counts: list[tuple[int, ...]]):
         self._several, self._counts = len(model.subgraphs) > 1, counts
         nodes = sum(len(graph.nodes) for graph in model.subgraphs)
-        print(f"{model.path}: {nodes} nodes, {sum(map(sum, counts)) / 1e9:.3g} G multiply-accumulates")
+        graphs = f" in {len(model.subgraphs)} graphs" if self._several else ""
+        print(
+            f"{model.path}: {nodes} nodes{graphs}, {sum(map(sum, counts)) / 1e9:.3g} G multiply-accumulates"
+        )
         print(model_card(model))
 
     def report(self, delegate: Delegate, number: int, report: Report) -> None:

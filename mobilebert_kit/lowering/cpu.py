@@ -109,7 +109,7 @@ class CpuLowering:
             x, kernel = self.scaled(x, 1 / inputs), kernel * inputs[:, None]
         factor = scale if outputs is None else scale / outputs
         x = self.observe(x, f"{name}/input")
-        y = convolve(x, kernel * factor, bias * factor, self._steps(name, factor))
+        y = self.affine(x, kernel * factor, bias * factor, self._steps(name, factor))
         y = self.observe(FUSED[activation](y), name)
         return y if outputs is None else self.scaled(y, outputs)
 
@@ -127,13 +127,19 @@ class CpuLowering:
     ) -> tf.Tensor:
         gamma, beta = self.weights[f"{norm}/gamma"], self.weights[f"{norm}/beta"]
         bias, steps = self.weights[f"{dense}/bias"], self._steps(dense, gamma)
-        y = convolve(x, taps * gamma, bias * gamma + beta, steps)
+        y = self.affine(x, taps * gamma, bias * gamma + beta, steps)
         if residual is None:
             return self.observe(y, norm)
         return self.observe(
             self.observe(y, f"{norm}/dense") + self.observe(self.scaled(residual, gamma), f"{norm}/residual"),
             norm,
         )
+
+    def affine(
+        self, x: tf.Tensor, taps: tf.Tensor, bias: tf.Tensor, steps: np.ndarray | None = None
+    ) -> tf.Tensor:
+        """x by the taps of a kernel, plus bias: `convolve`, or the form that another lowering has of it."""
+        return convolve(x, taps, bias, steps)
 
     def _steps(self, dense: str, factor: float | np.ndarray) -> np.ndarray | None:
         """The steps of the kernel times `factor` (a number, or one an output); None where it has no grid.

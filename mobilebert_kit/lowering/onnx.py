@@ -47,31 +47,11 @@ class OnnxLowering(CpuLowering):
         trigrams = tf.concat([padded[2:], x, padded[:-2]], axis=1)
         return self._no_norm(trigrams, self.weights[f"{dense}/kernel"][None], dense, norm, residual)
 
-    def _convolved(
-        self, x: tf.Tensor, name: str, activation: str | None = None, scale: float = 1.0
+    def affine(
+        self, x: tf.Tensor, taps: tf.Tensor, bias: tf.Tensor, steps: np.ndarray | None = None
     ) -> tf.Tensor:
-        inputs, outputs = (self.weights.get(f"{name}/{side}_size") for side in ("input", "output"))
-        kernel, bias = self.weights[f"{name}/kernel"], self.weights[f"{name}/bias"]
-        if inputs is not None:
-            x, kernel = self.scaled(x, 1 / inputs), kernel * inputs[:, None]
-        factor = scale if outputs is None else scale / outputs
-        x = self.observe(x, f"{name}/input")
-        y = gemm(x, kernel * factor, bias * factor, self._steps(name, factor))
-        y = self.observe(FUSED[activation](y), name)
-        return y if outputs is None else self.scaled(y, outputs)
-
-    def _no_norm(
-        self, x: tf.Tensor, taps: tf.Tensor, dense: str, norm: str, residual: tf.Tensor | None
-    ) -> tf.Tensor:
-        gamma, beta = self.weights[f"{norm}/gamma"], self.weights[f"{norm}/beta"]
-        bias, steps = self.weights[f"{dense}/bias"], self._steps(dense, gamma)
-        y = gemm(x, taps[0] * gamma, bias * gamma + beta, steps)
-        if residual is None:
-            return self.observe(y, norm)
-        return self.observe(
-            self.observe(y, f"{norm}/dense") + self.observe(self.scaled(residual, gamma), f"{norm}/residual"),
-            norm,
-        )
+        """x [S, in], taps [1, in, out], bias [out] -> [S, out]."""
+        return gemm(x, taps[0], bias, steps)
 
     def _layer_norm(self, x: tf.Tensor, norm: str, *, shrink: float = 1.0) -> tf.Tensor:
         """As published, which ONNX Runtime and OpenVINO know again and compute in one kernel. ULP."""
