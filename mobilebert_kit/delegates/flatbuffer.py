@@ -14,10 +14,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-# Far above any model of this family (full-size MobileBERT in int8: 12,000 tables, 460,000 vector elements),
-# and low enough that what is built from a hostile file stays under 200 MB.
-MAX_TABLES = 50_000
-MAX_ELEMENTS = 3_000_000
+# Above any model of this family (full-size MobileBERT in int8: 12,000 tables, 460,000 vector elements; with
+# buckets that many for each of eight lengths), and low enough that what is built from a hostile file stays
+# under 300 MB.
+MAX_TABLES = 100_000
+MAX_ELEMENTS = 5_000_000
 
 _SIZES = {"b": 1, "B": 1, "?": 1, "h": 2, "H": 2, "i": 4, "I": 4, "f": 4, "q": 8, "Q": 8}
 
