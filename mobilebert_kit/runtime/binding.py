@@ -7,7 +7,10 @@ two frameworks, most likely that way. So every input must be known by name, and 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from mobilebert_kit.contract import ALIASES, MLPERF
 from mobilebert_kit.errors import InputError
@@ -15,6 +18,47 @@ from mobilebert_kit.errors import InputError
 INPUT_NAMES = frozenset(alias for own in MLPERF.input_names for alias in ALIASES[own])
 INPUT_DTYPES = ("int32", "int64", "float32")  # that ids may be of
 OUTPUT_DTYPES = ("float32",)
+# What a model says of a tensor: numpy's name of its dtype, and its shape with -1 where a size is free.
+Declared = tuple[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A model of one sequence length: {the kit's name: the model's own} of what it takes and gives."""
+
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    dtypes: dict[str, str]  # of the inputs, by the model's names
+    length: int
+
+    def feed(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """By the model's names, [1, length] of its dtypes: `inputs` by the kit's, integers [S] or [1, S].
+
+        Raises ValueError unless they are all of the model's inputs, and no other.
+        """
+        if set(inputs) != set(self.inputs):
+            raise ValueError(f"Expected {', '.join(self.inputs)}, got {', '.join(inputs)}.")
+        return {
+            theirs: np.asarray(inputs[own], self.dtypes[theirs]).reshape(1, self.length)
+            for own, theirs in self.inputs.items()
+        }
+
+
+def bind(fed: Mapping[str, Declared], given: Mapping[str, Declared], path: Path) -> Bound:
+    """The tensors of question answering among a model's inputs and outputs, by its names.
+
+    Raises:
+        InputError: as `bind_inputs` and `bind_outputs`; or one is not of a dtype that fits, or not [1, S].
+    """
+    inputs, outputs = bind_inputs(fed, path), bind_outputs(given, path)
+    *_, length = fed[inputs["input_ids"]][1] or [0]
+    for names, tensors, dtypes in (
+        (inputs.values(), fed, INPUT_DTYPES),
+        (outputs.values(), given, OUTPUT_DTYPES),
+    ):
+        for name in names:
+            _check_tensor(name, *tensors[name], length, dtypes, path)
+    return Bound(inputs, outputs, {name: dtype for name, (dtype, _) in fed.items()}, length)
 
 
 def bind_inputs(names: Collection[str], path: Path) -> dict[str, str]:
@@ -51,7 +95,7 @@ def plain_name(tensor_name: str) -> str:
     return tensor_name.removeprefix("serving_default_").split(":")[0]
 
 
-def check_tensor(
+def _check_tensor(
     name: str, dtype: str, shape: Sequence[int], length: int, dtypes: Sequence[str], path: Path
 ) -> None:
     """InputError unless a tensor is [1, length] of one of `dtypes`.

@@ -12,15 +12,7 @@ import numpy as np
 
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.native_log import without_notices
-from mobilebert_kit.runtime.binding import (
-    INPUT_DTYPES,
-    INPUT_NAMES,
-    OUTPUT_DTYPES,
-    bind_inputs,
-    bind_outputs,
-    check_tensor,
-    plain_name,
-)
+from mobilebert_kit.runtime.binding import INPUT_NAMES, Bound, bind, plain_name
 from mobilebert_kit.runtime.model_file import check_model_file
 from mobilebert_kit.runtime.packages import import_runtime
 
@@ -66,8 +58,8 @@ class Interpreter:
                 f"Expected a .tflite model that {runtime} runs, got {self.path}: {error}"
             ) from error
         self._graphs = self._answering_graphs()
-        self.inputs = self._graphs[-1].inputs
-        self.sequence_length = self._graphs[-1].length
+        longest = self._graphs[-1].bound
+        self.inputs, self.sequence_length = longest.inputs, longest.length
 
     def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """{"end_logits", "start_logits"} of one window, float32 [1, S] each; LOWEST where a
@@ -78,17 +70,13 @@ class Interpreter:
         Raises:
             InputError: the model cannot take these values (an id outside its vocabulary).
         """
-        if set(inputs) != set(self.inputs):
-            raise ValueError(f"Expected {', '.join(self.inputs)}, got {', '.join(inputs)}.")
-        shape = (1, self.sequence_length)
-        whole = {own: np.asarray(value).reshape(shape) for own, value in inputs.items()}
+        whole = self._graphs[-1].bound.feed(inputs)
         graph = self._graphs[-1]
         if len(self._graphs) > 1:
-            graph = self._graph_for(np.flatnonzero(whole["input_mask"]).max(initial=0) + 1)
-        arrays = {
-            theirs: whole[own][:, : graph.length].astype(graph.fed[theirs]["dtype"])
-            for own, theirs in graph.inputs.items()
-        }
+            mask = whole[self.inputs["input_mask"]]
+            graph = self._graph_for(np.flatnonzero(mask).max(initial=0) + 1)
+        length = graph.bound.length
+        arrays = graph.bound.feed({own: whole[self.inputs[own]][:, :length] for own in graph.bound.inputs})
         try:
             outputs = self._invoke(graph, arrays)
         except (RuntimeError, ValueError) as error:
@@ -96,16 +84,16 @@ class Interpreter:
                 f"Expected a window that {self.path} can run, got {error} with values up to "
                 f"{max(array.max() for array in arrays.values())}. Does the vocabulary fit the model?"
             ) from error
-        beyond = ((0, 0), (0, self.sequence_length - graph.length))
+        beyond = ((0, 0), (0, self.sequence_length - length))
         return {
             own: np.pad(outputs[theirs], beyond, constant_values=LOWEST)
-            for own, theirs in graph.outputs.items()
+            for own, theirs in graph.bound.outputs.items()
         }
 
     def _graph_for(self, tokens: int) -> _Graph:
         """The shortest with more places than `tokens`: in MobileBERT's trigram the last token sees the [PAD]
         behind it, and at the end of a graph nothing."""
-        return next((graph for graph in self._graphs if graph.length > tokens), self._graphs[-1])
+        return next((graph for graph in self._graphs if graph.bound.length > tokens), self._graphs[-1])
 
     def _invoke(self, graph: _Graph, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if graph.runner is not None:
@@ -114,7 +102,8 @@ class Interpreter:
             self._interpreter.set_tensor(graph.fed[name]["index"], array)
         self._interpreter.invoke()
         return {
-            name: self._interpreter.get_tensor(graph.given[name]["index"]) for name in graph.outputs.values()
+            name: self._interpreter.get_tensor(graph.given[name]["index"])
+            for name in graph.bound.outputs.values()
         }
 
     def _answering_graphs(self) -> list[_Graph]:
@@ -124,45 +113,37 @@ class Interpreter:
         if not keys:
             sides = self._interpreter.get_input_details(), self._interpreter.get_output_details()
             named = ({plain_name(tensor["name"]): tensor for tensor in side} for side in sides)
-            return [_bound(*named, None, self.path)]
+            return [_graph(*named, None, self.path)]
         graphs = []
         for key in keys:
             runner = self._interpreter.get_signature_runner(key)
             details = runner.get_input_details(), runner.get_output_details()
             # The only signature is the main graph's: setting its tensors spares a resize check per call.
-            graphs.append(_bound(*details, None if len(signatures) == 1 else runner, self.path))
-        first = {graph.length: graph for graph in reversed(graphs)}
+            graphs.append(_graph(*details, None if len(signatures) == 1 else runner, self.path))
+        first = {graph.bound.length: graph for graph in reversed(graphs)}
         return [first[length] for length in sorted(first)]
 
 
 @dataclass(frozen=True)
 class _Graph:
-    """A graph of one length: its tensors' details by their names, and which of the kit's names is whose.
+    """A graph of one length, and its tensors' details by their names.
 
     runner: of its signature; None: the main graph, whose tensors are set and read one by one.
     """
 
-    length: int
+    bound: Bound
     fed: dict[str, Any]
     given: dict[str, Any]
-    inputs: dict[str, str]
-    outputs: dict[str, str]
     runner: Any
 
 
-def _bound(fed: dict[str, Any], given: dict[str, Any], runner: Any, path: Path) -> _Graph:
+def _graph(fed: dict[str, Any], given: dict[str, Any], runner: Any, path: Path) -> _Graph:
     """InputError unless every tensor is known by name and has a dtype and shape of question answering."""
-    inputs, outputs = bind_inputs(fed, path), bind_outputs(given, path)
-    first = fed[inputs["input_ids"]]
-    length = int(first["shape"][-1]) if len(first["shape"]) == 2 else 0
-    for names, tensors, dtypes in (
-        (inputs.values(), fed, INPUT_DTYPES),
-        (outputs.values(), given, OUTPUT_DTYPES),
-    ):
-        for name in names:
-            dtype, sizes = np.dtype(tensors[name]["dtype"]).name, _declared_shape(tensors[name])
-            check_tensor(name, dtype, sizes, length, dtypes, path)
-    return _Graph(length, fed, given, inputs, outputs, runner)
+    declared = (
+        {name: (np.dtype(tensor["dtype"]).name, _declared_shape(tensor)) for name, tensor in side.items()}
+        for side in (fed, given)
+    )
+    return _Graph(bind(*declared, path), fed, given, runner)
 
 
 def _declared_shape(tensor: dict[str, Any]) -> list[int]:

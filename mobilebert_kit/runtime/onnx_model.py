@@ -8,13 +8,7 @@ from typing import Any
 import numpy as np
 
 from mobilebert_kit.errors import InputError
-from mobilebert_kit.runtime.binding import (
-    INPUT_DTYPES,
-    OUTPUT_DTYPES,
-    bind_inputs,
-    bind_outputs,
-    check_tensor,
-)
+from mobilebert_kit.runtime.binding import bind
 from mobilebert_kit.runtime.packages import import_runtime
 
 SUFFIX = ".onnx"
@@ -40,19 +34,12 @@ class OnnxModel:
         """
         self.path = Path(model_path)
         self._session = open_session(self.path, threads=threads)
-        fed = {node.name: node for node in self._session.get_inputs()}
-        given = {node.name: node for node in self._session.get_outputs()}
-        self.inputs = bind_inputs(fed, self.path)
-        self._outputs = bind_outputs(given, self.path)
-        self._dtypes = {name: numpy_dtype(node) for name, node in fed.items()}
-        *_, self.sequence_length = _shape(fed[self.inputs["input_ids"]]) or [0]
-        for names, nodes, dtypes in (
-            (self.inputs.values(), fed, INPUT_DTYPES),
-            (self._outputs.values(), given, OUTPUT_DTYPES),
-        ):
-            for name in names:
-                shape = _shape(nodes[name])
-                check_tensor(name, numpy_dtype(nodes[name]), shape, self.sequence_length, dtypes, self.path)
+        fed, given = (
+            {node.name: (numpy_dtype(node), _shape(node)) for node in nodes}
+            for nodes in (self._session.get_inputs(), self._session.get_outputs())
+        )
+        self._bound = bind(fed, given, self.path)
+        self.inputs, self.sequence_length = self._bound.inputs, self._bound.length
 
     def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """{"end_logits", "start_logits"} of one window, float32 [1, S] each.
@@ -62,25 +49,20 @@ class OnnxModel:
         Raises:
             InputError: an id outside the model's vocabulary.
         """
-        if set(inputs) != set(self.inputs):
-            raise ValueError(f"Expected {', '.join(self.inputs)}, got {', '.join(inputs)}.")
-        arrays = {
-            theirs: np.asarray(inputs[own], self._dtypes[theirs]).reshape(1, self.sequence_length)
-            for own, theirs in self.inputs.items()
-        }
+        arrays = self._bound.feed(inputs)
         ids = arrays[self.inputs["input_ids"]]
         if ids.min() < 0:  # Gather would count from the table's end
             raise InputError(
                 f"Expected ids of 0 or more, got {ids.min()}. Does the vocabulary fit the model?"
             )
         try:
-            logits = self._session.run(list(self._outputs.values()), arrays)
+            logits = self._session.run(list(self._bound.outputs.values()), arrays)
         except Exception as error:  # onnxruntime's are of classes of its own, which share no other
             raise InputError(
                 f"Expected a window that {self.path} can run, got {_first_line(error)} with ids up to "
                 f"{ids.max()}. Does the vocabulary fit the model?"
             ) from error
-        return dict(zip(self._outputs, logits, strict=True))
+        return dict(zip(self._bound.outputs, logits, strict=True))
 
 
 def open_session(path: Path, *, threads: int = 1) -> Any:

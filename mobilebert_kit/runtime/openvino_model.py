@@ -10,13 +10,7 @@ import numpy as np
 
 from mobilebert_kit.contract import ALIASES
 from mobilebert_kit.errors import InputError
-from mobilebert_kit.runtime.binding import (
-    INPUT_DTYPES,
-    OUTPUT_DTYPES,
-    bind_inputs,
-    bind_outputs,
-    check_tensor,
-)
+from mobilebert_kit.runtime.binding import bind
 from mobilebert_kit.runtime.packages import import_runtime
 
 SUFFIX = ".xml"
@@ -58,11 +52,11 @@ class OpenVinoModel:
             compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise InputError(f"Expected a model that OpenVINO runs, got {self.path}: {error}") from error
-        self._fed = {_name(port): port for port in compiled.inputs}
+        fed = {_name(port): (_dtype(port), _shape(port)) for port in compiled.inputs}
         self._given = {_name(port): port for port in compiled.outputs}
-        self.inputs = bind_inputs(self._fed, self.path)
-        self._outputs = bind_outputs(self._given, self.path)
-        self.sequence_length = self._check()
+        given = {name: (_dtype(port), _shape(port)) for name, port in self._given.items()}
+        self._bound = bind(fed, given, self.path)
+        self.inputs, self.sequence_length = self._bound.inputs, self._bound.length
         self._vocabulary = _table_rows(model, self.inputs["input_ids"])
         self._request = compiled.create_infer_request()
 
@@ -74,34 +68,18 @@ class OpenVinoModel:
         Raises:
             InputError: an id outside the model's vocabulary (which OpenVINO would take for a row of zeros).
         """
-        if set(inputs) != set(self.inputs):
-            raise ValueError(f"Expected {', '.join(self.inputs)}, got {', '.join(inputs)}.")
+        arrays = self._bound.feed(inputs)
         ids = np.asarray(inputs["input_ids"])
         if self._vocabulary is not None and not 0 <= ids.min() <= ids.max() < self._vocabulary:
             raise InputError(
                 f"Expected ids from 0 to {self._vocabulary - 1}, the vocabulary of {self.path}, got some "
                 f"from {ids.min()} to {ids.max()}. Does the vocabulary fit the model?"
             )
-        arrays = {
-            theirs: np.asarray(inputs[own], _dtype(self._fed[theirs])).reshape(1, self.sequence_length)
-            for own, theirs in self.inputs.items()
-        }
         try:
             results = self._request.infer(arrays)
         except RuntimeError as error:
             raise InputError(f"Expected a window that {self.path} can run, got {error}") from error
-        return {own: results[self._given[theirs]] for own, theirs in self._outputs.items()}
-
-    def _check(self) -> int:
-        """The sequence length, once every bound tensor has a dtype and shape of question answering."""
-        *_, length = _shape(self._fed[self.inputs["input_ids"]]) or [0]
-        for names, ports, dtypes in (
-            (self.inputs.values(), self._fed, INPUT_DTYPES),
-            (self._outputs.values(), self._given, OUTPUT_DTYPES),
-        ):
-            for name in names:
-                check_tensor(name, _dtype(ports[name]), _shape(ports[name]), length, dtypes, self.path)
-        return length
+        return {own: results[self._given[theirs]] for own, theirs in self._bound.outputs.items()}
 
 
 def _check_files(path: str | Path) -> Path:
