@@ -19,13 +19,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from mobilebert_kit.acceptance import check_delegate, check_drop, check_half_drop
 from mobilebert_kit.artifacts import describe_files, staged_folder, write_manifest
 from mobilebert_kit.contract import Contract
-from mobilebert_kit.delegates.report import Report
-from mobilebert_kit.delegates.summary import refusals
-from mobilebert_kit.delegates.tflite_file import read_tflite
-from mobilebert_kit.errors import CheckFailed
-from mobilebert_kit.inputs import Inputs, Request
+from mobilebert_kit.inputs import Data, Inputs, Request
 from mobilebert_kit.lowering.cpu import Observe, unobserved
 from mobilebert_kit.manifest import Result, make_manifest
 from mobilebert_kit.memory import give_back_freed_blocks
@@ -37,7 +34,6 @@ from mobilebert_kit.quantize.centering import center_values
 from mobilebert_kit.quantize.conversion import convert, write_buckets
 from mobilebert_kit.quantize.equalization import channel_sizes, has_layer_norm
 from mobilebert_kit.quantize.half_precision import (
-    LARGEST_HALF,
     HalfPrecision,
     headroom,
     round_to_half,
@@ -62,6 +58,7 @@ class Summary:
     output_dir: Path
     float_score: Score
     results: list[Result]
+    evaluation: Data
     seconds: float
 
 
@@ -102,12 +99,12 @@ def export(request: Request) -> Summary:
                     built = builder.write(target, folder)
                     steps.next(f"{target.name}: F1")
                     score = builder.score(builder.run(built.file))
-                report = _check_delegate(target, built.file)
-                _check_drop(target, float_score, score, request.max_f1_drop)
+                report = check_delegate(target, built.file)
+                check_drop(target, float_score, score, request.max_f1_drop)
                 half = None
                 if target.half_precision:
                     half = builder.half_precision(target, Path(scratch), float_logits)
-                    _check_half_drop(target, float_score, half, request.max_f1_drop)
+                    check_half_drop(target, float_score, half, request.max_f1_drop)
                 size = sum(file.stat().st_size for file in built.files)
                 results.append(
                     Result(target, built.file, built.mask_value, score, report, size, half, built.ranges)
@@ -117,7 +114,8 @@ def export(request: Request) -> Summary:
             steps.next("SavedModel")
             _write_saved_model(folder / "saved_model", inputs)
         write_manifest(folder, make_manifest(inputs, float_score, results, describe_files(folder)))
-    return Summary(request.output_dir, float_score, results, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return Summary(request.output_dir, float_score, results, inputs.evaluation, seconds)
 
 
 @dataclass(frozen=True)
@@ -360,56 +358,3 @@ def _write_saved_model(folder: Path, inputs: Inputs) -> None:
     extra.mkdir()
     (extra / "config.json").write_text(json.dumps(inputs.config.to_dict(), indent=2) + "\n", encoding="utf-8")
     shutil.copyfile(inputs.vocab, extra / "vocab.txt")
-
-
-def is_refused(target: Target, report: Report) -> bool:
-    """Whether the target's delegate leaves nodes to the CPU that it must take."""
-    missing = {node.op for node in report.refused} - target.may_fall_back
-    return bool(missing) or not (report.whole or target.may_fall_back)
-
-
-def _check_delegate(target: Target, file: Path) -> Report | None:
-    """What the target's delegate says of the main graph of `file`.
-
-    CheckFailed where of that, or of a shorter bucket's graph, it would not take all that it must.
-    """
-    if target.delegate is None:
-        return None
-    model = read_tflite(file)
-    reports = [target.delegate.check(model, number) for number in range(len(model.subgraphs))]
-    report = next((report for report in reports if is_refused(target, report)), reports[0])
-    if is_refused(target, report):
-        raise CheckFailed(
-            f"Expected {target.delegate} to take {target.name} whole, got {len(report.refused)} of "
-            f"{len(report.nodes)} nodes refused, {report.partitions} partitions:\n{refusals(report)}\n"
-            "Nothing was written. This is a defect of the lowering for this configuration: please report it."
-        )
-    return report
-
-
-def _check_drop(target: Target, reference: Score, score: Score, most: float) -> None:
-    drop = reference.f1 - score.f1
-    if drop > most:
-        raise CheckFailed(
-            f"Expected {target.name} to lose {most:g} F1 at most against float, got {reference.f1:.2f} -> "
-            f"{score.f1:.2f}, {drop:.2f} lost on {score.questions} questions. Nothing was written. Calibrate "
-            "on questions closer to the evaluation's (--calibration), or allow it with --max_f1_drop."
-        )
-
-
-def _check_half_drop(target: Target, reference: Score, half: HalfPrecision, most: float) -> None:
-    drop = reference.f1 - half.score.f1
-    if drop > most:
-        room = half.headroom
-        cause = "Nothing overflows: it is the rounding"
-        if half.overflow is not None:
-            cause = (
-                f"{half.overflow} overflows first, and {half.windows_lost} windows have no numbers as logits"
-            )
-        raise CheckFailed(
-            f"Expected {target.name} to lose {most:g} F1 at most in float16, which GPUs compute in, got "
-            f"{reference.f1:.2f} -> {half.score.f1:.2f} simulated, {drop:.2f} lost on {half.score.questions} "
-            f"questions. {cause}. The largest activation is {room.largest:.5g} at {room.tensor}, the largest "
-            f"float16 {LARGEST_HALF:.0f}. Nothing was written. Allow it with --max_f1_drop, and have the app "
-            "ask its GPU for fp32 precision; or export a target for the CPU."
-        )

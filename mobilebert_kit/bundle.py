@@ -6,26 +6,16 @@ python -m mobilebert_kit.bundle --targets cpu --output_dir DIR --checkpoint DIR 
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
 from mobilebert_kit.android.delegates import BY_NAME, AppDelegate, parse_delegates
-from mobilebert_kit.checkpoint_flags import ACTIVATION, CONFIG, DEMO_CHECKPOINT, MASK, VOCAB, checkpoint_path
+from mobilebert_kit.checkpoint_flags import DEMO_CHECKPOINT
 from mobilebert_kit.contract import CONTRACTS, MLPERF
-from mobilebert_kit.conversion_flags import (
-    CALIBRATION,
-    CALIBRATION_DATA,
-    CALIBRATION_QUESTIONS,
-    DOC_STRIDE,
-    SEQUENCE_LENGTH,
-)
-from mobilebert_kit.errors import InputError
+from mobilebert_kit.conversion_flags import CALIBRATION_DATA, conversion_request
 from mobilebert_kit.main import run
-from mobilebert_kit.native_log import import_tensorflow
 
 if TYPE_CHECKING:
     from mobilebert_kit.build import Summary
@@ -54,35 +44,22 @@ _MAX_F1_DROP = flags.DEFINE_float("max_f1_drop", 2.0, "Refuse a model that loses
 
 def main() -> None:
     delegates = parse_delegates(_TARGETS.value)
-    checkpoint = checkpoint_path()
-    if not 0 <= _MAX_F1_DROP.value <= 100:  # NaN too: no drop is more than NaN
-        raise InputError(f"Expected --max_f1_drop from 0 to 100, got {_MAX_F1_DROP.value}.")
-    import_tensorflow()  # seconds: only after the flags are known good
+    request = conversion_request(
+        "mobilebert_kit.bundle",
+        targets=[],
+        output_dir=Path(_OUTPUT_DIR.value),
+        evaluation=_EVAL.value,
+        eval_questions=_EVAL_QUESTIONS.value,
+        contract=CONTRACTS[_CONTRACT.value],
+        max_f1_drop=_MAX_F1_DROP.value,
+        overwrite=_OVERWRITE.value,
+    )
     from mobilebert_kit.android.assemble import bundle
-    from mobilebert_kit.inputs import Request
 
     summary = bundle(
-        Request(
-            targets=[],
-            checkpoint=checkpoint,
-            output_dir=Path(_OUTPUT_DIR.value),
-            calibration=CALIBRATION.value,
-            evaluation=_EVAL.value,
-            calibration_questions=CALIBRATION_QUESTIONS.value,
-            eval_questions=_EVAL_QUESTIONS.value,
-            config=CONFIG.value,
-            vocab=VOCAB.value,
-            activation=ACTIVATION.value,
-            mask=MASK.value,
-            sequence_length=SEQUENCE_LENGTH.value,
-            doc_stride=DOC_STRIDE.value,
-            contract=CONTRACTS[_CONTRACT.value],
-            max_f1_drop=_MAX_F1_DROP.value,
-            overwrite=_OVERWRITE.value,
-            command=shlex.join(["python", "-m", "mobilebert_kit.bundle", *sys.argv[1:]]),
-        ),
+        request,
         delegates,
-        demo_weights=checkpoint.resolve() == DEMO_CHECKPOINT,
+        demo_weights=request.checkpoint.resolve() == DEMO_CHECKPOINT,
         demo_questions=Path(_EVAL.value).resolve() == DEMO_QUESTIONS,
     )
     _report(summary, delegates)

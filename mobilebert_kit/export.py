@@ -8,25 +8,15 @@ python -m mobilebert_kit.export --target list
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
-from mobilebert_kit.checkpoint_flags import ACTIVATION, CONFIG, MASK, VOCAB, checkpoint_path
 from mobilebert_kit.contract import CONTRACTS, MLPERF
-from mobilebert_kit.conversion_flags import (
-    CALIBRATION,
-    CALIBRATION_DATA,
-    CALIBRATION_QUESTIONS,
-    DOC_STRIDE,
-    SEQUENCE_LENGTH,
-)
+from mobilebert_kit.conversion_flags import CALIBRATION_DATA, SEQUENCE_LENGTH, conversion_request
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.main import run
-from mobilebert_kit.native_log import import_tensorflow
 from mobilebert_kit.targets import describe_targets, parse_targets
 
 if TYPE_CHECKING:
@@ -68,37 +58,22 @@ def main() -> None:
         print(describe_targets(SEQUENCE_LENGTH.value))
         return
     targets = parse_targets(_TARGET.value)
-    checkpoint = checkpoint_path()
-    if not 0 <= _MAX_F1_DROP.value <= 100:  # NaN too: no drop is more than NaN
-        raise InputError(f"Expected --max_f1_drop from 0 to 100, got {_MAX_F1_DROP.value}.")
-    import_tensorflow()  # seconds: only after the flags are known good
-    from mobilebert_kit.build import export
-    from mobilebert_kit.inputs import Request
-
     default_output = ROOT / "android_assets" / _TARGET.value.replace(",", "_").replace(" ", "")
-    summary = export(
-        Request(
-            targets=targets,
-            checkpoint=checkpoint,
-            output_dir=default_output if _OUTPUT_DIR.value is None else Path(_OUTPUT_DIR.value),
-            calibration=CALIBRATION.value,
-            evaluation=_EVAL.value,
-            calibration_questions=CALIBRATION_QUESTIONS.value,
-            eval_questions=_EVAL_QUESTIONS.value,
-            config=CONFIG.value,
-            vocab=VOCAB.value,
-            activation=ACTIVATION.value,
-            mask=MASK.value,
-            sequence_length=SEQUENCE_LENGTH.value,
-            buckets=_buckets(),
-            doc_stride=DOC_STRIDE.value,
-            contract=CONTRACTS[_CONTRACT.value],
-            max_f1_drop=_MAX_F1_DROP.value,
-            keep_saved_model=_KEEP_SAVED_MODEL.value,
-            overwrite=_OVERWRITE.value,
-            command=shlex.join(["python", "-m", "mobilebert_kit.export", *sys.argv[1:]]),
-        )
+    request = conversion_request(
+        "mobilebert_kit.export",
+        targets=targets,
+        output_dir=default_output if _OUTPUT_DIR.value is None else Path(_OUTPUT_DIR.value),
+        evaluation=_EVAL.value,
+        eval_questions=_EVAL_QUESTIONS.value,
+        buckets=_buckets(),
+        contract=CONTRACTS[_CONTRACT.value],
+        max_f1_drop=_MAX_F1_DROP.value,
+        keep_saved_model=_KEEP_SAVED_MODEL.value,
+        overwrite=_OVERWRITE.value,
     )
+    from mobilebert_kit.build import export
+
+    summary = export(request)
     _report(summary)
 
 

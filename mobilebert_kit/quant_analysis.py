@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from mobilebert_kit import __version__
+from mobilebert_kit.acceptance import is_refused
 from mobilebert_kit.artifacts import describe_files, staged_folder, write_manifest
-from mobilebert_kit.build import Builder, Logits, is_refused
+from mobilebert_kit.build import Builder, Logits
 from mobilebert_kit.checkpoints.names import LAYER
 from mobilebert_kit.delegates.summary import refusals
 from mobilebert_kit.delegates.tflite_file import read_tflite

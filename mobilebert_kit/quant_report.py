@@ -10,24 +10,14 @@ does, or where the target's delegate refuses floats among its integers.
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from mobilebert_kit.checkpoint_flags import ACTIVATION, CONFIG, MASK, VOCAB, checkpoint_path
-from mobilebert_kit.conversion_flags import (
-    CALIBRATION,
-    CALIBRATION_DATA,
-    CALIBRATION_QUESTIONS,
-    DOC_STRIDE,
-    SEQUENCE_LENGTH,
-)
+from mobilebert_kit.conversion_flags import CALIBRATION_DATA, conversion_request
 from mobilebert_kit.errors import CheckFailed, InputError
 from mobilebert_kit.main import run
-from mobilebert_kit.native_log import import_tensorflow
 from mobilebert_kit.quant_page import in_decibels, within_one_question
 from mobilebert_kit.targets import TARGETS, Target, parse_targets
 
@@ -54,32 +44,18 @@ _MAX_F1_DROP = flags.DEFINE_float("max_f1_drop", 0.5, "Find the tensors to keep 
 
 def main() -> None:
     target = _int8_target(_TARGET.value)
-    checkpoint = checkpoint_path()
-    if not 0 <= _MAX_F1_DROP.value <= 100:  # NaN too: no drop is more than NaN
-        raise InputError(f"Expected --max_f1_drop from 0 to 100, got {_MAX_F1_DROP.value}.")
-    import_tensorflow()  # seconds: only after the flags are known good
-    from mobilebert_kit.inputs import Request
-    from mobilebert_kit.quant_analysis import write_report
-
     output_dir = Path(_OUTPUT_DIR.value or Path("quant_report") / target.name)
-    request = Request(
+    request = conversion_request(
+        "mobilebert_kit.quant_report",
         targets=[target],
-        checkpoint=checkpoint,
         output_dir=output_dir,
-        calibration=CALIBRATION.value,
         evaluation=_DATASET.value,
-        calibration_questions=CALIBRATION_QUESTIONS.value,
         eval_questions=_QUESTIONS.value,
-        config=CONFIG.value,
-        vocab=VOCAB.value,
-        activation=ACTIVATION.value,
-        mask=MASK.value,
-        sequence_length=SEQUENCE_LENGTH.value,
-        doc_stride=DOC_STRIDE.value,
         max_f1_drop=_MAX_F1_DROP.value,
         overwrite=_OVERWRITE.value,
-        command=shlex.join(["python", "-m", "mobilebert_kit.quant_report", *sys.argv[1:]]),
     )
+    from mobilebert_kit.quant_analysis import write_report
+
     findings = write_report(request, _WINDOWS.value)
     print("\n".join(_summary(findings)))
     print(f"{output_dir}: quant_report.json, quant_report.html; {findings['seconds']} s in all")

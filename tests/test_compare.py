@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from types import SimpleNamespace as Stub
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 import small_export as small
 import tiny_question_model as tiny
+from without_tensorflow import run_light
 
 from mobilebert_kit.comparison.agreement import agreement, best_spans, logit_differences
 from mobilebert_kit.comparison.batches import window_shape
@@ -21,32 +20,18 @@ from mobilebert_kit.errors import CheckFailed, InputError
 from mobilebert_kit.runtime.binding import bind_inputs, bind_outputs
 from mobilebert_kit.runtime.segments import require_segments
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 QUESTIONS, WINDOWS = small.questions(), small.windows()
 ALL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 ARRAYS = {name: np.stack([getattr(window, name) for window in WINDOWS]) for name in ALL_INPUTS}
 # Start and end logits of deviation 1, from sums of some ten products a layer, rounded at 6e-8 each.
 ROUNDING = 1e-5
 
-# Runs the module as `python -m` does, where nothing that only another kind of model needs can be imported.
-ALONE = """
-    import runpy, sys
-    class Forbidden:
-        names = {"tensorflow", "tf_keras", "keras", "torch", "transformers", "onnxruntime", "openvino"}
-        def find_spec(self, name, path=None, target=None):
-            if name.split(".")[0] in self.names:
-                raise ImportError(f"forbidden: {name}")
-    sys.meta_path.insert(0, Forbidden())
-    sys.argv = ["compare", *sys.argv[1:]]
-    runpy.run_module("mobilebert_kit.compare", run_name="__main__", alter_sys=True)
-"""
+# What only another kind of model needs.
+OTHERS = ("tensorflow", "tf_keras", "keras", "torch", "transformers", "onnxruntime", "openvino")
 
 
 def compare(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(ALONE), *map(str, arguments)],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    return run_light("mobilebert_kit.compare", *arguments, forbidden=OTHERS)
 
 
 def one_bias_more(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

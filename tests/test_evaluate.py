@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import tiny_question_model as tiny
+from without_tensorflow import run_light
 
 from mobilebert_kit.runtime.scoring import score_model
 from mobilebert_kit.squad.dataset import load_questions
@@ -21,19 +22,6 @@ from mobilebert_kit.squad.windows import make_windows
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LENGTH = 128
-
-# Runs the module as `python -m` does, where neither TensorFlow nor what only an extra brings can be imported.
-WITHOUT_TENSORFLOW = """
-    import runpy, sys
-    class Forbidden:
-        names = {"tensorflow", "tf_keras", "keras", "datasets", "torch", "transformers", "safetensors"}
-        def find_spec(self, name, path=None, target=None):
-            if name.split(".")[0] in self.names:
-                raise ImportError(f"forbidden: {name}")
-    sys.meta_path.insert(0, Forbidden())
-    sys.argv = ["evaluate", *sys.argv[1:]]
-    runpy.run_module("mobilebert_kit.evaluate", run_name="__main__", alter_sys=True)
-"""
 
 
 def evaluate(*arguments: object, code: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -93,10 +81,8 @@ def same(found: dict, score) -> bool:
 
 
 def test_it_runs_without_tensorflow(folder, expected):
-    done = evaluate(
-        "--model", folder / "model.tflite", "--dataset", folder / "squad.json", "--json",
-        code=WITHOUT_TENSORFLOW,
-    )  # fmt: skip
+    model, dataset = folder / "model.tflite", folder / "squad.json"
+    done = run_light("mobilebert_kit.evaluate", "--model", model, "--dataset", dataset, "--json")
     assert same(result(done), expected)
 
 
@@ -135,10 +121,11 @@ def test_records_give_the_same_scores(folder, expected, groundtruth):
 
 def test_tflite_runtime(folder, expected):
     pytest.importorskip("tflite_runtime", reason="pip install tflite-runtime")
-    done = evaluate(
-        "--model", folder / "model.tflite", "--dataset", folder / "squad.json", "--json",
-        "--runtime", "tflite_runtime", code=WITHOUT_TENSORFLOW,
-    )  # fmt: skip
+    done = run_light(
+        "mobilebert_kit.evaluate",
+        *("--model", folder / "model.tflite", "--dataset", folder / "squad.json", "--json"),
+        *("--runtime", "tflite_runtime"),
+    )
     assert same(result(done), expected)
 
 

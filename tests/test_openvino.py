@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import small_export as small
 import tensorflow as tf
-from conftest import REPOSITORY
+from without_tensorflow import run_light
 
 from mobilebert_kit.artifacts import sha256_file
 from mobilebert_kit.build import export
@@ -35,24 +34,11 @@ WINDOWS = small.windows()
 IR = "mobilebert_float_96.xml"
 LITERT = "mobilebert_float_96.tflite"
 
-# `evaluate` as on a device: with OpenVINO, without TensorFlow.
-WITHOUT_TENSORFLOW = """
-    import runpy, sys
-    class Forbidden:
-        def find_spec(self, name, path=None, target=None):
-            if name.split(".")[0] in {"tensorflow", "torch", "transformers", "ai_edge_litert"}:
-                raise ImportError(f"forbidden: {name}")
-    sys.meta_path.insert(0, Forbidden())
-    sys.argv = ["evaluate", *sys.argv[1:]]
-    runpy.run_module("mobilebert_kit.evaluate", run_name="__main__", alter_sys=True)
-"""
-
 
 def evaluate(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(WITHOUT_TENSORFLOW), *map(str, arguments)],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    """As on a device: with OpenVINO, without TensorFlow."""
+    forbidden = ("tensorflow", "torch", "transformers", "ai_edge_litert")
+    return run_light("mobilebert_kit.evaluate", *arguments, forbidden=forbidden)
 
 
 def module(contract: str = "openvino", seed: int = 0) -> tf.Module:

@@ -29,10 +29,8 @@ from mobilebert_kit.delegates.tflite_file import read_tflite
 from mobilebert_kit.errors import CheckFailed, InputError
 from mobilebert_kit.inputs import Request
 from mobilebert_kit.runtime.interpreter import load
-from mobilebert_kit.squad.dataset import Question, load_questions
 from mobilebert_kit.squad.predictions import save_predictions
-from mobilebert_kit.squad.tokenizer import load_tokenizer
-from mobilebert_kit.squad.windows import Window, make_windows
+from mobilebert_kit.squad.windows import Window
 
 LICENSE = Path(__file__).resolve().parents[2] / "LICENSE"
 
@@ -63,7 +61,7 @@ def bundle(
         made.rmdir()
         record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         models = [(delegate, record["targets"][delegate.target.name]["file"]) for delegate in delegates]
-        questions, windows = _evaluation(request, folder / "vocab.txt")
+        questions, windows = summary.evaluation.questions, summary.evaluation.windows
         contract = request.contract.for_model(has_segments=len(record["contract"]["inputs"]) == 3)
         for delegate, file in models:
             _pack_metadata(folder, file, contract, windows[0])
@@ -78,18 +76,6 @@ def bundle(
         (folder / texts.LICENSES).write_text(pages, encoding="utf-8")
         _write_manifests(folder, record, delegates, request.doc_stride)
     return replace(summary, output_dir=request.output_dir)
-
-
-def _evaluation(request: Request, vocab: Path) -> tuple[list[Question], list[Window]]:
-    """The questions that the export scored, and their windows."""
-    questions = load_questions(request.evaluation, split="validation", limit=request.eval_questions)
-    windows = make_windows(
-        questions,
-        load_tokenizer(vocab),
-        max_seq_length=request.sequence_length,
-        doc_stride=request.doc_stride,
-    )
-    return questions, windows
 
 
 def _pack_metadata(folder: Path, file: str, contract: Contract, window: Window) -> None:
