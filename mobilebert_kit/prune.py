@@ -69,6 +69,12 @@ _EXCLUDE = flags.DEFINE_list("exclude", list(EXCLUDED), "Parts of the names of v
 _MAX_SPARSITY_PER_LAYER = flags.DEFINE_float(
     "max_sparsity_per_layer", MAX_SPARSITY_PER_LAYER, "No kernel gets a larger share of zeros."
 )
+_REFIT_STEPS = flags.DEFINE_integer(
+    "refit_steps",
+    0,
+    "At each pruning fit what stays of a kernel anew, so that on the windows of the first so many steps its "
+    "layer's outputs change least. 0: leave it as it is.",
+)
 _SEEDS = flags.DEFINE_list(
     "seeds", None, "Several, as 1,2,3: a run for each in --output_dir/seed_N. Default: --seed alone."
 )
@@ -130,6 +136,7 @@ def pruning_training() -> TrainingRequest:
             cooldown_epochs=_COOLDOWN_EPOCHS.value,
             exclude=tuple(_EXCLUDE.value),
             max_sparsity_per_layer=_MAX_SPARSITY_PER_LAYER.value,
+            refit_steps=_REFIT_STEPS.value,
         )
     beta2 = _ADAM_BETA2.value
     if beta2 is None:

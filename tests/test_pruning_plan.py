@@ -59,7 +59,7 @@ def test_the_head_can_be_pruned_too():
     )
     plan = make_plan(asked, DENSE, warmup=0, steps=0, steps_per_epoch=1)
     head = tf.Variable(DENSE["cls/squad/output_weights"])
-    assert Pruner({"cls/squad/output_weights": head}, plan).prune(0)
+    assert Pruner({"cls/squad/output_weights": head}, plan).prune(0, dict)
     assert ((head.numpy().reshape(2, 6, 4) == 0).sum(axis=2) == 2).all()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from mobilebert_kit.training.model import INPUTS, TrainableModel
 from mobilebert_kit.training.optimizer import AdamW
 from mobilebert_kit.training.precision import activation_dtype
 from mobilebert_kit.training.pruning.pruner import Pruner
+from mobilebert_kit.training.pruning.refit import input_moments
 from mobilebert_kit.training.pruning.report import write_report
 from mobilebert_kit.training.quantized_start import centered_start, initial_ranges
 from mobilebert_kit.training.request import TrainingRequest
@@ -212,8 +214,11 @@ class Trainer:
 
     def _prune(self, number: int) -> None:
         """New masks after `number` updates, where it is time for them."""
-        if self.pruner is not None and self.pruner.prune(number):
+        if self.pruner is not None and self.pruner.prune(number, self._input_moments):
             self._sparsity["sparsity"] = self.pruner.sparsity
+
+    def _input_moments(self, kernels: Sequence[str]) -> dict[str, np.ndarray]:
+        return input_moments(self.model, kernels, self._first_batches(self.inputs.pruning.refit_steps))
 
     @property
     def _unranged(self) -> bool:
@@ -225,16 +230,19 @@ class Trainer:
         count = self.inputs.request.qat_calibration_steps
         if not count:
             return  # as published: ranges of -6 and 6
-        steps = make_dataset(self.inputs.features, self.inputs.order, 0).take(count)
-        batches = [
-            {name: step[name][part] for name in INPUTS}
-            for step in steps
-            for part in range(self.inputs.request.accumulation)
-        ]
+        batches = self._first_batches(count)
         variables = self.model.named_variables
         for start in (centered_start, initial_ranges):  # in this order: centred values have other ranges
             for name, value in start(self.inputs.config, variables, batches).items():
                 variables[name].assign(value)
+
+    def _first_batches(self, steps: int) -> list[dict[str, tf.Tensor]]:
+        """Of the first `steps` steps of the data: int32 [B, S] by the names of INPUTS."""
+        return [
+            {name: step[name][part] for name in INPUTS}
+            for step in make_dataset(self.inputs.features, self.inputs.order, 0).take(steps)
+            for part in range(self.inputs.request.accumulation)
+        ]
 
     # Checkpoints
 

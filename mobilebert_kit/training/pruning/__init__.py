@@ -3,7 +3,9 @@
 request.py    what is asked for         plan.py        whether it can be had of this model, and at which steps
 patterns.py   blocks of a kernel        masks.py       which blocks go
 schedule.py   how sparse after a step   pruner.py      masks and scores as variables of a training
-report.py     layer by layer, in bytes  table.py       what it cost, over the seeds
+refit.py      what stays, fitted anew   report.py      layer by layer, in bytes
+table.py      what it cost, over the seeds
 
-Everything but pruner.py is NumPy: a kernel is [out, in] there, as the published patterns have it.
+All but pruner.py, and the measuring of inputs in refit.py, is NumPy: a kernel is [out, in] there, as the
+published patterns have it.
 """

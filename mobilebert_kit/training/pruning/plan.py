@@ -32,6 +32,7 @@ class Plan:
     cap: float
     schedule: SparsitySchedule
     kernels: tuple[str, ...]
+    refit_steps: int = 0
 
     @property
     def momentum(self) -> float | None:
@@ -40,12 +41,14 @@ class Plan:
 
     def settings(self) -> dict[str, Any]:
         """All that the masks follow from besides the training, JSON-ready."""
+        refit = {"refit_steps": self.refit_steps} if self.refit_steps else {}  # so that older runs can go on
         return {
             "pattern": self.pattern.name,
             "criterion": self.criterion,
             "scope": self.scope,
             "max_sparsity_per_layer": self.cap,
             **vars(self.schedule),
+            **refit,
             "kernels": list(self.kernels),
         }
 
@@ -99,7 +102,13 @@ def make_plan(
             "which needs gradients. Give a later --end_step, or a smaller --pruning_frequency."
         )
     return Plan(
-        pattern, request.criterion, request.scope, request.max_sparsity_per_layer, schedule, tuple(kernels)
+        pattern,
+        request.criterion,
+        request.scope,
+        request.max_sparsity_per_layer,
+        schedule,
+        tuple(kernels),
+        request.refit_steps,
     )
 
 

@@ -8,13 +8,14 @@ They are part of the optimizer's state, so that a run goes on with the same ones
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from mobilebert_kit.training.pruning.masks import make_masks
 from mobilebert_kit.training.pruning.plan import Plan, as_outputs_inputs, is_kernel
+from mobilebert_kit.training.pruning.refit import refitted
 
 PRUNED = 0.05  # share of zeros in its kernels from which a checkpoint counts as pruned; a dense one has none
 
@@ -54,8 +55,15 @@ class Pruner(tf.Module):
         """Share of zeros in the masks."""
         return _share_of_zeros([mask.numpy() for mask in self.masks.values()])
 
-    def prune(self, step: int) -> bool:
-        """After `step` updates: new masks where the plan has it so, and their weights zero."""
+    def prune(self, step: int, moments: Callable[[Sequence[str]], Mapping[str, np.ndarray]]) -> bool:
+        """After `step` updates: new masks where the plan has it so, and their weights zero.
+
+        Args:
+            moments: names of kernels -> those of their layers' inputs (refit.py), float64 [in, in]. Called
+                where the plan fits anew what stays.
+        Returns:
+            Whether there are new masks.
+        """
         sparsity = self._plan.schedule.sparsity(step) if self._plan else None
         if sparsity is None:
             return False
@@ -66,10 +74,16 @@ class Pruner(tf.Module):
             scope=self._plan.scope,
             cap=self._plan.cap,
         )
-        for name, kernel in self._kernels.items():
-            mask = as_outputs_inputs(name, masks[name])
-            self.masks[name].assign(mask)
-            kernel.assign(np.where(mask, kernel.numpy(), np.float32(0)))
+        inputs = moments(list(self._kernels)) if self._plan.refit_steps else None
+        for name, variable in self._kernels.items():
+            mask, kernel = masks[name], as_outputs_inputs(name, variable.numpy())
+            kernel = (
+                np.where(mask, kernel, np.float32(0))
+                if inputs is None
+                else refitted(kernel, mask, inputs[name])
+            )
+            self.masks[name].assign(as_outputs_inputs(name, mask))
+            variable.assign(as_outputs_inputs(name, kernel))
         return True
 
     def _scores(self, name: str) -> np.ndarray:

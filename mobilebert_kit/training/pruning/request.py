@@ -28,6 +28,8 @@ class PruningRequest:
     start_step, end_step, pruning_frequency: None for the defaults: after the learning rate's warm-up,
     `cooldown_epochs` before the end of the run, and so that there are 40 prunings.
     exclude: parts of canonical names; a kernel whose name has one of them stays dense.
+    refit_steps: the first steps of the data, on whose windows what stays is fitted anew at each pruning; 0:
+    it stays as it is.
     """
 
     target_sparsity: float = 0.8
@@ -41,6 +43,7 @@ class PruningRequest:
     cooldown_epochs: int = 0
     exclude: tuple[str, ...] = EXCLUDED
     max_sparsity_per_layer: float = MAX_SPARSITY_PER_LAYER
+    refit_steps: int = 0
 
     def __post_init__(self) -> None:
         parse_pattern(self.pruning_pattern)
@@ -64,6 +67,7 @@ class PruningRequest:
             ("end_step", 0),
             ("pruning_frequency", 1),
             ("cooldown_epochs", 0),
+            ("refit_steps", 0),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
