@@ -13,54 +13,26 @@ from absl import flags
 
 from mobilebert_kit.android.delegates import BY_NAME, AppDelegate, parse_delegates
 from mobilebert_kit.checkpoint_flags import DEMO_CHECKPOINT
-from mobilebert_kit.contract import CONTRACTS, MLPERF
-from mobilebert_kit.conversion_flags import CALIBRATION_DATA, conversion_request
+from mobilebert_kit.export_flags import DEMO_QUESTIONS, EVAL, export_request
 from mobilebert_kit.main import run
 
 if TYPE_CHECKING:
     from mobilebert_kit.build import Summary
 
-DEMO_QUESTIONS = CALIBRATION_DATA / "demo_eval.json"
-
 _TARGETS = flags.DEFINE_string("targets", ",".join(BY_NAME), "Delegates, comma-separated: cpu, gpu, nnapi.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "The bundle's folder.", required=True)
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier bundle or export in --output_dir.")
-_EVAL = flags.DEFINE_string(
-    "eval",
-    str(DEMO_QUESTIONS),
-    "SQuAD v1.1 file (or name of a dataset) on which every model is scored, and a device after it.",
-)
-_EVAL_QUESTIONS = flags.DEFINE_integer(
-    "eval_questions", None, "The first N questions of it; default: all.", lower_bound=1
-)
-_CONTRACT = flags.DEFINE_enum(
-    "contract",
-    MLPERF.name,
-    list(CONTRACTS),
-    "What the files call their inputs and outputs; task_library is what BertQuestionAnswerer wants.",
-)
-_MAX_F1_DROP = flags.DEFINE_float("max_f1_drop", 2.0, "Refuse a model that loses more F1 than this.")
 
 
 def main() -> None:
     delegates = parse_delegates(_TARGETS.value)
-    request = conversion_request(
-        "mobilebert_kit.bundle",
-        targets=[],
-        output_dir=Path(_OUTPUT_DIR.value),
-        evaluation=_EVAL.value,
-        eval_questions=_EVAL_QUESTIONS.value,
-        contract=CONTRACTS[_CONTRACT.value],
-        max_f1_drop=_MAX_F1_DROP.value,
-        overwrite=_OVERWRITE.value,
-    )
+    request = export_request("mobilebert_kit.bundle", targets=[], output_dir=Path(_OUTPUT_DIR.value))
     from mobilebert_kit.android.assemble import bundle
 
     summary = bundle(
         request,
         delegates,
         demo_weights=request.checkpoint.resolve() == DEMO_CHECKPOINT,
-        demo_questions=Path(_EVAL.value).resolve() == DEMO_QUESTIONS,
+        demo_questions=Path(EVAL.value).resolve() == DEMO_QUESTIONS,
     )
     _report(summary, delegates)
 

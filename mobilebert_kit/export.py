@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
-from mobilebert_kit.contract import CONTRACTS, MLPERF
-from mobilebert_kit.conversion_flags import CALIBRATION_DATA, SEQUENCE_LENGTH, conversion_request
-from mobilebert_kit.errors import InputError
+from mobilebert_kit.conversion_flags import SEQUENCE_LENGTH
+from mobilebert_kit.export_flags import export_request
 from mobilebert_kit.main import run
 from mobilebert_kit.targets import describe_targets, parse_targets
 
@@ -27,29 +26,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 _TARGET = flags.DEFINE_string("target", None, "Targets, comma-separated; all; or list.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Default: android_assets/TARGET.")
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier export in --output_dir.")
-_EVAL = flags.DEFINE_string(
-    "eval",
-    str(CALIBRATION_DATA / "demo_eval.json"),
-    "SQuAD v1.1 file (or name of a dataset) on which the float model and every target are scored.",
-)
-_EVAL_QUESTIONS = flags.DEFINE_integer(
-    "eval_questions", None, "The first N questions of it; default: all.", lower_bound=1
-)
-_CONTRACT = flags.DEFINE_enum(
-    "contract",
-    MLPERF.name,
-    list(CONTRACTS),
-    "What the files call their inputs and outputs, and in which order: as the MLPerf app, OpenVINO's model "
-    "zoo or TensorFlow Lite's Task Library wants them.",
-)
-_BUCKETS = flags.DEFINE_list(
-    "buckets",
-    [],
-    "Lengths like 64,128,256,384, up to --max_seq_length: one file with a signature for each, over the same "
-    "weights, of which `evaluate` takes the shortest that holds a window.",
-)
-_MAX_F1_DROP = flags.DEFINE_float("max_f1_drop", 2.0, "Refuse a target that loses more F1 than this.")
 _KEEP_SAVED_MODEL = flags.DEFINE_bool("keep_saved_model", False, "Add the SavedModel to the output folder.")
 
 
@@ -59,30 +35,16 @@ def main() -> None:
         return
     targets = parse_targets(_TARGET.value)
     default_output = ROOT / "android_assets" / _TARGET.value.replace(",", "_").replace(" ", "")
-    request = conversion_request(
+    request = export_request(
         "mobilebert_kit.export",
         targets=targets,
         output_dir=default_output if _OUTPUT_DIR.value is None else Path(_OUTPUT_DIR.value),
-        evaluation=_EVAL.value,
-        eval_questions=_EVAL_QUESTIONS.value,
-        buckets=_buckets(),
-        contract=CONTRACTS[_CONTRACT.value],
-        max_f1_drop=_MAX_F1_DROP.value,
         keep_saved_model=_KEEP_SAVED_MODEL.value,
-        overwrite=_OVERWRITE.value,
     )
     from mobilebert_kit.build import export
 
     summary = export(request)
     _report(summary)
-
-
-def _buckets() -> list[int]:
-    if not all(length.isdecimal() for length in _BUCKETS.value):
-        raise InputError(
-            f"Expected --buckets of whole numbers like 64,128,256,384, got {','.join(_BUCKETS.value)}."
-        )
-    return [int(length) for length in _BUCKETS.value]
 
 
 def _report(summary: Summary) -> None:

@@ -10,9 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_export
+from ai_edge_litert.interpreter import Interpreter
 from conftest import REPOSITORY
+from without_tensorflow import run_light
 
 from mobilebert_kit.android.assemble import bundle
 from mobilebert_kit.android.delegates import BY_NAME, parse_delegates
@@ -161,3 +164,22 @@ def test_wrong_flags(tmp_path: Path, arguments: list[str], message: str) -> None
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_with_buckets_the_manifest_tells_each_graph(bundled: Path, tmp_path: Path) -> None:
+    """For the CPU: the file runs by each of the signatures that bundle.json names, at their lengths."""
+    checkpoint, questions = bundled.parent / "checkpoint", str(bundled.parent / "questions.json")
+    asked = small_export.request(
+        tmp_path, checkpoint=checkpoint, calibration=questions, evaluation=questions, buckets=(80, 96)
+    )
+    bundle(asked, [BY_NAME["cpu"]])
+    manifest = manifest_of(tmp_path / "out")
+    assert manifest["buckets"] == [{"length": 80, "signature": "serving_default_80"}]
+    interpreter = Interpreter(str(tmp_path / "out" / manifest["models"][0]["file"]))
+    graphs = {96: manifest["signature"]} | {row["length"]: row["signature"] for row in manifest["buckets"]}
+    for length, signature in graphs.items():
+        run = interpreter.get_signature_runner(signature)
+        inputs = {tensor["name"]: np.ones((1, length), np.int32) for tensor in manifest["inputs"]}
+        assert run(**inputs)["start_logits"].shape == (1, length)
+    verified = run_light("mobilebert_kit.verify", "--manifest", tmp_path / "out" / "bundle.json")
+    assert verified.returncode == 0, verified.stderr

@@ -340,12 +340,12 @@ def test_windows_follow_the_doc_stride(tmp_path: Path) -> None:
 DRIVER = """
 import contextlib, io, json, sys
 from absl import flags
-from mobilebert_kit import checkpoint_flags, conversion_flags, export
+from mobilebert_kit import checkpoint_flags, conversion_flags, export, export_flags
 from mobilebert_kit.main import run
 
 results = []
 for arguments in json.load(sys.stdin):
-    for module in (export, checkpoint_flags, conversion_flags):
+    for module in (export, checkpoint_flags, conversion_flags, export_flags):
         for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]:
             flag.unparse()
     out, err, code = io.StringIO(), io.StringIO(), 0

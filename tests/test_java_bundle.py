@@ -117,7 +117,7 @@ def written_bundle(contract: Contract) -> dict:
     export = {
         "versions": {"mobilebert_kit": "0"},
         "checkpoint": {"config": {}},
-        "contract": {"signature": contract.signature_key, **tensors},
+        "contract": {"signature": contract.signature_key, "buckets": [128, 256], **tensors},
         "evaluation": dict.fromkeys(("source", "questions", "windows", "questions_sha256", "float")),
         "targets": targets,
     }
@@ -154,6 +154,8 @@ NO_BUNDLES = (
     (changed("models.0.min_api", 30.5), 33, "Expected a whole number from 1 as 'min_api'"),
     (changed("models.1.file", ...), 33, "Expected 'file' in bundle.json to be a String, got null"),
     (changed("models", {}), 33, "Expected 'models' in bundle.json to be a List"),
+    (changed("buckets", [64]), 33, "Expected an entry of buckets"),
+    (changed("buckets", [{"length": 0}]), 33, "Expected a whole number from 1 as 'length'"),
     (changed("inputs.0", "input_ids"), 33, "Expected an entry of inputs"),
     (changed("inputs.0.name", "tokens"), 33, "Expected a tensor named"),
     ([], 33, "Expected bundle.json to be a Map"),
@@ -257,3 +259,19 @@ def test_where_no_model_works(java: Java, tmp_path: Path, vocab: Path) -> None:
         "error Expected one model of the bundle to work, got: nnapi: no driver; gpu: no"
     )
     assert "closed interpreter" not in lines
+
+
+def test_the_first_graph_that_is_longer_than_the_window(java: Java, tmp_path: Path, vocab: Path) -> None:
+    """As runtime/interpreter.py chooses: not one that the tokens fill. The last window of a text is short."""
+    question = Question("id", QUESTION, CONTEXT, "", ("x",), (0,))
+    *full, last = make_windows(
+        [question], load_tokenizer(vocab), max_seq_length=64, doc_stride=16, max_query_length=12
+    )
+    tokens = len(last.tokens)
+    assert all(len(window.tokens) == 64 for window in full) and tokens < 62
+    lengths = (tokens - 1, tokens, tokens + 1, tokens + 2)
+    buckets = [{"length": length, "signature": f"serving_default_{length}"} for length in lengths]
+    lines = ask(java, tmp_path, a_bundle() | {"buckets": buckets}, vocab, 35, refusing="")
+    ran = [line.split()[1] for line in lines if line.startswith("ran")]
+    assert ran == ["serving_default"] * len(full) + [f"serving_default_{tokens + 1}"]
+    assert f"answered g.tflite true {host_answer(vocab)[0]}" in lines

@@ -45,6 +45,10 @@ def make_bundle_manifest(
         "n_best": N_BEST,
         "vocab": {"file": "vocab.txt", "sha256": files["vocab.txt"]["sha256"], "lowercase": True},
         "signature": contract["signature"],
+        "buckets": [
+            {"length": length, "signature": f"{contract['signature']}_{length}"}  # quantize/buckets.py
+            for length in contract["buckets"]
+        ],
         "inputs": contract["inputs"],
         "outputs": contract["outputs"],
         "models": [_model(delegate, delegates, export["targets"], files) for delegate in delegates],

@@ -29,7 +29,7 @@ public final class ModelBundle {
     private final int maxAnswerLength;
     private final int nBest;
     private final String vocabFile;
-    private final String signature;
+    private final List<Graph> graphs = new ArrayList<>(); // ascending by their length
     private final List<ModelFile> models = new ArrayList<>();
     private final List<String> tensors = new ArrayList<>();
 
@@ -50,7 +50,11 @@ public final class ModelBundle {
         maxAnswerLength = whole(json, "max_answer_length");
         nBest = whole(json, "n_best");
         vocabFile = get(vocab, "file", String.class);
-        signature = get(json, "signature", String.class);
+        for (Object bucket : json.get("buckets") == null ? List.of() : get(json, "buckets", List.class)) {
+            Map<?, ?> shorter = as(bucket, "an entry of buckets", Map.class);
+            graphs.add(new Graph(whole(shorter, "length"), get(shorter, "signature", String.class)));
+        }
+        graphs.add(new Graph(sequenceLength, get(json, "signature", String.class)));
         for (Object model : get(json, "models", List.class)) {
             models.add(modelFile(as(model, "an entry of models", Map.class)));
         }
@@ -88,7 +92,7 @@ public final class ModelBundle {
         return Collections.unmodifiableList(models);
     }
 
-    /** How many tokens the models take. */
+    /** How many tokens the models take; with graphs of several lengths, the longest. */
     public int sequenceLength() {
         return sequenceLength;
     }
@@ -98,9 +102,17 @@ public final class ModelBundle {
         return vocabFile;
     }
 
-    /** The key of the models' signature. */
-    public String signature() {
-        return signature;
+    /**
+     * The graph for a window of so many tokens: the first that is longer, else the longest. Longer, for behind
+     * the last token MobileBERT sees the [PAD] that it sees at full length.
+     */
+    Graph graphFor(int tokens) {
+        for (Graph graph : graphs) {
+            if (graph.length() > tokens) {
+                return graph;
+            }
+        }
+        return graphs.get(graphs.size() - 1);
     }
 
     /** The windows that the models were measured with. */

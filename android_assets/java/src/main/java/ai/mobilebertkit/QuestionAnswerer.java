@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
@@ -17,6 +18,7 @@ import org.tensorflow.lite.Interpreter;
  */
 public final class QuestionAnswerer implements AutoCloseable {
     private static final String CPU = "cpu"; // needs no delegate: XNNPACK is the runtime's default
+    private static final float LOWEST = -Float.MAX_VALUE / 2; // of padding that was not computed; two add up
 
     /** What the app provides. */
     public interface Device {
@@ -147,21 +149,32 @@ public final class QuestionAnswerer implements AutoCloseable {
     private float[][][] logits(List<Window> windows) {
         float[][][] logits = new float[2][windows.size()][bundle.sequenceLength()];
         for (int i = 0; i < windows.size(); i++) {
+            Window window = windows.get(i);
+            Graph graph = bundle.graphFor(window.tokens());
+            float[][][] run = new float[2][1][graph.length()];
             Map<String, Object> outputs = new HashMap<>();
-            outputs.put(bundle.tensor("start_logits"), new float[][] {logits[0][i]});
-            outputs.put(bundle.tensor("end_logits"), new float[][] {logits[1][i]});
-            interpreter.runSignature(inputs(windows.get(i)), outputs, bundle.signature());
+            outputs.put(bundle.tensor("start_logits"), run[0]);
+            outputs.put(bundle.tensor("end_logits"), run[1]);
+            interpreter.runSignature(inputs(window, graph.length()), outputs, graph.signature());
+            for (int side = 0; side < 2; side++) {
+                Arrays.fill(logits[side][i], LOWEST);
+                System.arraycopy(run[side][0], 0, logits[side][i], 0, graph.length());
+            }
         }
         return logits;
     }
 
-    private Map<String, Object> inputs(Window window) {
+    private Map<String, Object> inputs(Window window, int length) {
         Map<String, Object> inputs = new HashMap<>();
-        inputs.put(bundle.tensor("input_ids"), new int[][] {window.inputIds()});
-        inputs.put(bundle.tensor("input_mask"), new int[][] {window.inputMask()});
+        inputs.put(bundle.tensor("input_ids"), first(length, window.inputIds()));
+        inputs.put(bundle.tensor("input_mask"), first(length, window.inputMask()));
         if (bundle.tensor("segment_ids") != null) {
-            inputs.put(bundle.tensor("segment_ids"), new int[][] {window.segmentIds()});
+            inputs.put(bundle.tensor("segment_ids"), first(length, window.segmentIds()));
         }
         return inputs;
+    }
+
+    private static int[][] first(int length, int[] values) {
+        return new int[][] {Arrays.copyOf(values, length)};
     }
 }

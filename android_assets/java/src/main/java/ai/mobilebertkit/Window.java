@@ -56,6 +56,11 @@ public final class Window {
         return segmentIds;
     }
 
+    /** How many entries are no padding. */
+    int tokens() {
+        return contextStart + length + 1;
+    }
+
     /** Whether an answer may start at this position. */
     boolean mayStart(int position) {
         return mayEnd(position) && isMaxContext[position - contextStart];
