@@ -3,8 +3,8 @@
     python tools/measure_pruning.py --checkpoint DIR --dataset train-v1.1.json --eval dev-v1.1.json \\
         --output_dir D --budget "--max_steps 800 --batch_size 16 --learning_rate 1e-4 --end_step 500"
 
-For each pattern two trainings of the same budget: snip_momentum with the dense model as teacher, and
-magnitude on the labels alone. F1 is that of the exported files on all of --eval, the dense model's too.
+For each pattern two trainings of the same budget: snip_momentum with the dense model as teacher and what
+stays fitted anew, and magnitude on the labels alone. F1 is that of the exported files on all of --eval, the dense model's too.
 Stopped, the same command goes on: trainings resume, and exports that are there are not made again.
 """
 
@@ -41,8 +41,8 @@ class Case:
 CASES = (Case("2:4", 0.5, 0.01), Case("4x1", 0.8, 0.04), Case("1x1", 0.85, 0.05))
 # How -> the flags, and what is exported of it.
 WAYS = {
-    "snip_momentum, distilled": (
-        ("--criterion", "snip_momentum", "--distill_loss_weight"),
+    "snip_momentum, refitted, distilled": (
+        ("--criterion", "snip_momentum", "--refit_steps", "8", "--distill_loss_weight"),
         "float,int8,nnapi",
     ),
     "magnitude, labels": (("--criterion", "magnitude", "--distill_loss_weight", "0"), "float"),
