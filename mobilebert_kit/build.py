@@ -2,7 +2,7 @@
 
 checkpoint -> config, weights -> float .tflite -> F1 --+
     each target: calibrate, convert, delegate takes it, F1 drops at most N, also in a GPU's float16
-    -> manifest -> in place
+    -> report, manifest -> in place
 """
 
 from __future__ import annotations
@@ -33,16 +33,21 @@ from mobilebert_kit.quantize.calibration import Ranges, calibrate, fake_quantize
 from mobilebert_kit.quantize.centering import center_values
 from mobilebert_kit.quantize.conversion import convert, write_buckets
 from mobilebert_kit.quantize.equalization import channel_sizes, has_layer_norm
+from mobilebert_kit.quantize.groups import rounded_tensors
 from mobilebert_kit.quantize.half_precision import (
     HalfPrecision,
     headroom,
     round_to_half,
     without_numbers,
 )
+from mobilebert_kit.quantize.layer_errors import WINDOWS, LayerError, layer_errors
 from mobilebert_kit.quantize.mask import clamp_mask
-from mobilebert_kit.quantize.recipes import W16_A32
+from mobilebert_kit.quantize.recipes import W16_A32, Recipe
 from mobilebert_kit.quantize.row_floors import row_floors
+from mobilebert_kit.quantize.simulation import Build, Simulation, float_kernels, rounded_kernels
 from mobilebert_kit.quantize.trained_ranges import RangeCounts, TrainedRanges, count_ranges, trained_ranges
+from mobilebert_kit.report.evidence import Evidence, gather, measure_files
+from mobilebert_kit.report.page import write_page
 from mobilebert_kit.runtime.packages import import_package, import_runtime
 from mobilebert_kit.runtime.scoring import Score, run_windows, score_logits
 from mobilebert_kit.squad.answers import extract_answers
@@ -53,12 +58,13 @@ Logits = tuple[np.ndarray, np.ndarray]  # start and end, float32 [windows, S] ea
 
 @dataclass(frozen=True)
 class Summary:
-    """What `export` prints."""
+    """What `export` prints, and what a bundle makes its own report of."""
 
     output_dir: Path
     float_score: Score
     results: list[Result]
     evaluation: Data
+    evidence: Evidence
     seconds: float
 
 
@@ -90,13 +96,14 @@ def export(request: Request) -> Summary:
             steps.next("float: F1")
             float_logits = builder.run(reference.file)
             float_score = builder.score(float_logits)
-            results = []
+            results, errors = [], {}
             for target in request.targets:
                 if target is FLOAT:
                     built = replace(reference, files=[Path(shutil.copy(reference.file, folder))])
                     score = float_score
                 else:
-                    built = builder.write(target, folder)
+                    prepared = builder.prepare(target)
+                    built = builder.convert(target, prepared, folder)
                     steps.next(f"{target.name}: F1")
                     score = builder.score(builder.run(built.file))
                 report = check_delegate(target, built.file)
@@ -105,17 +112,24 @@ def export(request: Request) -> Summary:
                 if target.half_precision:
                     half = builder.half_precision(target, Path(scratch), float_logits)
                     check_half_drop(target, float_score, half, request.max_f1_drop)
+                if target.recipe.quantize_activations:
+                    errors[target.name] = builder.layer_errors(target, prepared)
                 size = sum(file.stat().st_size for file in built.files)
                 results.append(
                     Result(target, built.file, built.mask_value, score, report, size, half, built.ranges)
                 )
+            steps.next("latency")
+            measured = measure_files(reference.file, results, inputs.evaluation.windows)
         shutil.copyfile(inputs.vocab, folder / "vocab.txt")
         if request.keep_saved_model:
             steps.next("SavedModel")
             _write_saved_model(folder / "saved_model", inputs)
-        write_manifest(folder, make_manifest(inputs, float_score, results, describe_files(folder)))
+        manifest = make_manifest(inputs, float_score, results, describe_files(folder))
+        evidence = gather(manifest, inputs.evaluation, float_score, results, errors, measured)
+        write_page(folder, evidence)
+        write_manifest(folder, manifest | {"files": describe_files(folder)})
     seconds = time.monotonic() - began
-    return Summary(request.output_dir, float_score, results, inputs.evaluation, seconds)
+    return Summary(request.output_dir, float_score, results, inputs.evaluation, evidence, seconds)
 
 
 @dataclass(frozen=True)
@@ -146,6 +160,10 @@ class Prepared:
     kernel_steps: Mapping[str, np.ndarray] | None = None
     ranges: Ranges = field(default_factory=dict)
     counts: RangeCounts | None = None
+
+    def rounded(self, recipe: Recipe) -> dict[str, np.ndarray]:
+        """As `tensors`, with the kernels as the int8 file has them."""
+        return rounded_kernels(self.tensors, self.kernel_steps, float_kernels(recipe, self.ranges))
 
 
 class Builder:
@@ -221,6 +239,23 @@ class Builder:
         """F1 and EM of a file's logits on the evaluation's questions."""
         return score_logits(self.inputs.evaluation.questions, self.inputs.evaluation.windows, *logits)
 
+    def simulation(self, target: Target, prepared: Prepared, rounded: Mapping[str, np.ndarray]) -> Simulation:
+        """Of the file of `target`, made of what `prepare` gave for it; `rounded` is `prepared`'s."""
+        recipe, ranges = target.recipe, prepared.ranges
+        tensors = rounded_tensors(self.inputs.config, recipe, ranges)
+        build = self._builds(target, prepared)
+        return Simulation(build, recipe, ranges, tensors, prepared.exact, rounded)
+
+    def layer_errors(self, target: Target, prepared: Prepared) -> list[LayerError]:
+        """What int8 does to each layer, on a few of the evaluation's windows, evenly spread."""
+        self._steps.next(f"{target.name}: errors by layer")
+        windows = self.inputs.evaluation.windows
+        chosen = windows[:: -(-len(windows) // WINDOWS)]
+        rounded = prepared.rounded(target.recipe)
+        simulation = self.simulation(target, prepared, rounded)
+        arrays = map(self.inputs.arrays, chosen)
+        return layer_errors(self._builds(target, prepared), simulation, prepared.exact, rounded, arrays)
+
     def half_precision(self, target: Target, folder: Path, reference: Logits) -> HalfPrecision:
         """What float16 does to the model of `target`; a simulated one goes into `folder`.
 
@@ -260,6 +295,9 @@ class Builder:
             logit_difference=None if lost.all() else float(np.max(differences)),
             windows_lost=int(lost.sum()),
         )
+
+    def _builds(self, target: Target, prepared: Prepared) -> Build:
+        return lambda weights, observe: self.module(target, weights, prepared.mask_value, observe)
 
     @cached_property
     def _captured_weights(self) -> dict[str, tf.Tensor]:
@@ -342,7 +380,8 @@ def count_steps(targets: Sequence[Target]) -> int:
     """Of an export of `targets`: how often its bar moves on."""
     others = [target for target in targets if target is not FLOAT]
     simulated = {target.lowering for target in others if target.half_precision}
-    return 3 * (1 + len(simulated)) + sum(4 if target.recipe.quantize_activations else 2 for target in others)
+    quantized = [target for target in others if target.recipe.quantize_activations]
+    return 4 + 3 * len(simulated) + 2 * len(others) + 3 * len(quantized)
 
 
 def _write_saved_model(folder: Path, inputs: Inputs) -> None:

@@ -23,23 +23,21 @@ from mobilebert_kit import __version__
 from mobilebert_kit.acceptance import is_refused
 from mobilebert_kit.artifacts import describe_files, staged_folder, write_manifest
 from mobilebert_kit.build import Builder, Logits
-from mobilebert_kit.checkpoints.names import LAYER
 from mobilebert_kit.delegates.summary import refusals
 from mobilebert_kit.delegates.tflite_file import read_tflite
 from mobilebert_kit.inputs import Inputs, Request
 from mobilebert_kit.progress import Steps
 from mobilebert_kit.quant_page import page
-from mobilebert_kit.quantize.groups import GROUPS, RoundedTensor, layer_of, rounded_tensors
+from mobilebert_kit.quantize.groups import GROUPS, RoundedTensor, layer_of
 from mobilebert_kit.quantize.keep import MOST_KEPT, best, does, keep_in_float
+from mobilebert_kit.quantize.layer_errors import layer_results
 from mobilebert_kit.quantize.sensitivity import compare_logits, logit_noise
-from mobilebert_kit.quantize.simulation import Simulation, float_kernels, rounded_kernels
+from mobilebert_kit.quantize.simulation import Simulation
 from mobilebert_kit.quantize.sqnr import Noise, decibels, kernel_noise, measure_noise
 from mobilebert_kit.targets import FLOAT, Target
 
 JSON, HTML = "quant_report.json", "quant_report.html"
 SCHEMA_VERSION = 1
-# MobileBERT's, BERT's.
-LAYER_RESULTS = ("output/bottleneck/FakeLayerNorm", "output/LayerNorm")
 Findings = dict[str, Any]  # JSON-ready
 
 
@@ -125,25 +123,11 @@ class Analysis:
 
     @cached_property
     def _rounded(self) -> dict[str, np.ndarray]:
-        prepared, recipe = self._prepared, self._target.recipe
-        kept = float_kernels(recipe, prepared.ranges)
-        return rounded_kernels(prepared.tensors, prepared.kernel_steps, kept)
+        return self._prepared.rounded(self._target.recipe)
 
     @cached_property
     def _simulation(self) -> Simulation:
-        inputs, prepared, recipe = self._inputs, self._prepared, self._target.recipe
-
-        def build(weights: dict, observe: Any) -> Any:
-            return self._builder.module(self._target, weights, prepared.mask_value, observe)
-
-        return Simulation(
-            build,
-            recipe,
-            prepared.ranges,
-            rounded_tensors(inputs.config, recipe, prepared.ranges),
-            prepared.exact,
-            self._rounded,
-        )
+        return self._builder.simulation(self._target, self._prepared, self._rounded)
 
     def _converted(self, target: Target) -> tuple[Path, Logits]:
         """The file of `target`, which may be the analysed one with another recipe, and its logits."""
@@ -193,11 +177,9 @@ class Analysis:
         return rows
 
     def _layers(self, noise: dict[str, Noise]) -> list[Findings]:
-        scopes = map(LAYER.format_map, ({"layer": i} for i in range(self._inputs.config.num_hidden_layers)))
-        names = [scope + result for scope in scopes for result in LAYER_RESULTS if scope + result in noise]
         return [
             {"layer": layer, "sqnr_db": decibels(noise[name].signal, noise[name].after)}
-            for layer, name in enumerate(names)
+            for layer, name in enumerate(layer_results(noise, self._inputs.config.num_hidden_layers))
         ]
 
     def _keep(self, ranked: list[Findings], drop: float) -> Findings:

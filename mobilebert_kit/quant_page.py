@@ -2,63 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
+
+from mobilebert_kit.html_page import bar, cards, document, in_decibels, section, table
 
 ROWS = 40  # of the ranking; the JSON file has all
 SHOWN_POINTS = 16  # more are folded away
 Findings = dict[str, Any]
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; background: #f5f7f9; margin: 0 }
-main { max-width: 1060px; margin: 0 auto; padding: 24px }
-h1 { font-size: 26px; margin: 8px 0 0 }
-h2 { font-size: 18px; margin: 0 0 4px }
-p { margin: 4px 0 10px; color: #51606f }
-section, .card { background: #fff; border: 1px solid #dfe5ea; border-radius: 8px }
-section { padding: 16px 20px; margin: 16px 0 }
-.cards { display: flex; gap: 12px; flex-wrap: wrap; margin: 16px 0 }
-.card { flex: 1; min-width: 130px; padding: 10px 14px }
-.card b { display: block; font-size: 22px; color: #14507a }
-.card span { font-size: 13px; color: #51606f }
-table { border-collapse: collapse; width: 100%; font-size: 13.5px }
-th { text-align: left; font-weight: 600; color: #51606f; border-bottom: 2px solid #dfe5ea; padding: 4px 8px }
-td { border-bottom: 1px solid #edf1f4; padding: 3px 8px; vertical-align: middle }
-.n { text-align: right; font-variant-numeric: tabular-nums }
-.small { color: #7a8896; font-size: 12.5px }
-.bar { background: #e8eef3; border-radius: 3px; min-width: 90px }
-.bar i { display: block; height: 11px; border-radius: 3px; background: #2f7fb8 }
-code, pre { font: 12.5px/1.45 ui-monospace, monospace; word-break: break-word; margin: 0 }
-pre { white-space: pre-wrap }
-.good { border-left: 5px solid #2e9e5b }
-.bad { border-left: 5px solid #c8553d }
-""".strip()
-
 
 def page(findings: Findings) -> str:
     """The page of what `quant_analysis` found (the content of the JSON file)."""
     title = f"{findings['target']}: where int8's accuracy goes"
-    parts = (_cards(findings), _keep(findings), _groups(findings), _layers(findings["layers"]))
+    parts = (_summary(findings), _keep(findings), _groups(findings), _layers(findings["layers"]))
     body = "\n".join((*parts, _ranking(findings), _provenance(findings)))
     lead = (
         f"{escape(findings['checkpoint']['name'])}, recipe <code>{escape(findings['recipe'])}</code>; F1 on "
         f"{findings['evaluation']['questions']} questions, noise on {findings['windows_measured']} windows."
     )
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f"<style>\n{_STYLE}\n</style>\n<main>\n<h1>{escape(title)}</h1>\n<p>{lead}</p>\n{body}\n</main>\n</html>\n"
-    )
+    return document(title, lead, body)
 
 
-def in_decibels(value: float | None) -> str:
-    """For people; None is a ratio without noise."""
-    return "exact" if value is None else f"{value:.1f}"
-
-
-def _cards(findings: Findings) -> str:
+def _summary(findings: Findings) -> str:
     file, simulation = findings["file"], findings["simulation"]
-    cards = (
+    values = (
         (f"{findings['float']['f1']:.2f}", "F1, float"),
         (f"{file['f1']:.2f}", f"F1, {findings['target']} file"),
         (f"{file['f1_drop']:.2f}", "F1 lost"),
@@ -66,10 +35,7 @@ def _cards(findings: Findings) -> str:
         (f"{file['same_spans']:.0%}", "windows with float's span"),
         (f"{in_decibels(simulation['against_file']['sqnr_db'])} dB", "simulation against the file"),
     )
-    inner = "".join(
-        f'<div class="card"><b>{value}</b><span>{escape(name)}</span></div>' for value, name in cards
-    )
-    return f'<div class="cards">{inner}</div>'
+    return cards(values)
 
 
 def within_one_question(findings: Findings) -> list[str]:
@@ -89,7 +55,7 @@ def _keep(findings: Findings) -> str:
     doubt = within_one_question(findings)
     if verified is None:
         told = " ".join([f"Nothing: the drop is within {limit:g} F1.", *doubt])
-        return _section("What to keep in float", told, "", "good")
+        return section("What to keep in float", told, "", "good")
     told = (
         f"{len(keep['tensors'])} tensors: the file made so has F1 {verified['f1']:.2f}, a drop of "
         f"{verified['f1_drop']:.2f} (asked for: {limit:g} at most)."
@@ -116,10 +82,10 @@ def _keep(findings: Findings) -> str:
     points = escape("\n".join(keep["float_points"]))
     opened = " open" if len(keep["float_points"]) <= SHOWN_POINTS else ""
     content = (
-        f"{_table(head, rows, numbers=range(6))}<details{opened}><summary>{len(keep['float_points'])} "
+        f"{table(head, rows, numbers=range(6))}<details{opened}><summary>{len(keep['float_points'])} "
         f"<code>float_points</code> of a recipe</summary><pre>{points}</pre></details>"
     )
-    return _section(
+    return section(
         "What to keep in float", " ".join([told, *doubt]), content, "good" if keep["met"] else "bad"
     )
 
@@ -133,7 +99,7 @@ def _groups(findings: Findings) -> str:
     for row in findings["groups"]:
         scored = [row["alone"], *([row["left_out"]] if "left_out" in row else [])]
         cells = [f"<b>{escape(row['group'])}</b><br><span class=small>{escape(row['meaning'])}</span>"]
-        cells += [str(row["tensors"]), _bar(noise(row["alone"]), most)]
+        cells += [str(row["tensors"]), bar(noise(row["alone"]), most)]
         cells += [text for one in scored for text in (in_decibels(one["sqnr_db"]), f"{one['f1_drop']:.2f}")]
         rows.append(cells)
     head = (
@@ -149,7 +115,7 @@ def _groups(findings: Findings) -> str:
         "Each group alone in int8, and everything but the group. The bars are the noise of the logits; 3 dB "
         "less are twice the noise. F1 moves by whole questions: with few of them, trust the logits."
     )
-    return _section("Groups", told, _table(head, rows, numbers=(1, 3, 4, 5, 6)))
+    return section("Groups", told, table(head, rows, numbers=(1, 3, 4, 5, 6)))
 
 
 def _layers(layers: Sequence[Findings]) -> str:
@@ -177,7 +143,7 @@ def _layers(layers: Sequence[Findings]) -> str:
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*pair) for pair in values))
     lines.append(f'<polyline points="{line}" fill="none" stroke="#2f7fb8" stroke-width="2"/>')
     svg = f'<svg viewBox="0 0 {width} {height}" font-size="12" fill="#51606f">{"".join(lines)}</svg>'
-    return _section("Layer by layer", "SQNR of each layer's result, in dB, of the quantized model.", svg)
+    return section("Layer by layer", "SQNR of each layer's result, in dB, of the quantized model.", svg)
 
 
 def _ranking(findings: Findings) -> str:
@@ -186,7 +152,7 @@ def _ranking(findings: Findings) -> str:
     rows = [
         [
             f"<code>{escape(row['tensor'])}</code><br><span class=small>{escape(row['group'])}</span>",
-            _bar(row["logit_noise_share"], most),
+            bar(row["logit_noise_share"], most),
             f"{row['logit_noise_share']:.1%}",
             *(in_decibels(row[key]) for key in ("sqnr_own_db", "sqnr_before_db", "sqnr_after_db")),
         ]
@@ -198,7 +164,7 @@ def _ranking(findings: Findings) -> str:
         "tensor against the float model's, before and after this rounding. Padding does not count."
     )
     head = ("tensor", "noise of the logits", "share", "own, dB", "before, dB", "after, dB")
-    return _section("Tensors", told, _table(head, rows, numbers=(2, 3, 4, 5)))
+    return section("Tensors", told, table(head, rows, numbers=(2, 3, 4, 5)))
 
 
 def _provenance(findings: Findings) -> str:
@@ -214,24 +180,4 @@ def _provenance(findings: Findings) -> str:
         rows += [(name, told), ("sha256 of its questions", data["questions_sha256"])]
     rows.append(("versions", ", ".join(f"{name} {number}" for name, number in findings["versions"].items())))
     cells = [[escape(name), f"<code>{escape(str(value))}</code>"] for name, value in rows]
-    return _section("Where this comes from", "", _table(("", ""), cells))
-
-
-def _section(title: str, told: str, content: str, kind: str = "") -> str:
-    return f'<section class="{kind}"><h2>{escape(title)}</h2>\n<p>{escape(told)}</p>\n{content}</section>'
-
-
-def _table(head: Iterable[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """Cells are HTML; `numbers`: the columns that are aligned to the right."""
-
-    def line(cells: Iterable[str], tag: str) -> str:
-        kinds = (' class="n"' if column in numbers else "" for column in range(len(list(head))))
-        inner = (f"<{tag}{kind}>{cell}</{tag}>" for cell, kind in zip(cells, kinds, strict=False))
-        return f"<tr>{''.join(inner)}</tr>"
-
-    return "<table>\n" + "\n".join([line(head, "th"), *(line(row, "td") for row in rows)]) + "\n</table>"
-
-
-def _bar(value: float, most: float) -> str:
-    share = value / most if most else 0.0
-    return f'<div class="bar"><i style="width:{max(share, 0) * 100:.1f}%"></i></div>'
+    return section("Where this comes from", "", table(("", ""), cells))

@@ -17,8 +17,9 @@ from absl import flags
 
 from mobilebert_kit.conversion_flags import CALIBRATION_DATA, conversion_request
 from mobilebert_kit.errors import CheckFailed, InputError
+from mobilebert_kit.html_page import in_decibels
 from mobilebert_kit.main import run
-from mobilebert_kit.quant_page import in_decibels, within_one_question
+from mobilebert_kit.quant_page import within_one_question
 from mobilebert_kit.targets import TARGETS, Target, parse_targets
 
 WORST = 10  # tensors that the terminal shows

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import os
 import platform
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from mobilebert_kit.artifacts import write_new
 from mobilebert_kit.errors import CheckFailed
+from mobilebert_kit.machine import machine
 
 PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "torch", "transformers")
 
@@ -73,24 +72,6 @@ def publish(
             f"Expected every requirement above to be reached, got {len(failed)} that are not: "
             f"{'; '.join(failed)}. If they are times: did the machine do something else meanwhile?"
         )
-
-
-def machine() -> str:
-    """The CPUs that this process may use, and the memory."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        fields = dict(
-            map(str.strip, line.split(":", 1))
-            for line in cpuinfo.read_text(encoding="utf-8").splitlines()
-            if ":" in line
-        )
-        model = fields.get("model name", model)
-        if "cpu family" in fields:  # virtual machines shorten the name to the maker's
-            model += f" (family {fields['cpu family']}, model {fields['model']})"
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{cpus} cores of {model}, {memory:.0f} GB, {platform.system()}"
 
 
 def _installed() -> dict[str, str]:

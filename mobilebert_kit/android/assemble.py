@@ -1,13 +1,14 @@
 """One bundle: an export, and beside its files all that an app, the MLPerf app and `verify` want of them.
 
-export -> metadata and vocabulary into each .tflite -> host's answers, records, bundle.json, pages, checksums
+export -> metadata and vocabulary into each .tflite
+    -> host's answers, records, report, bundle.json, pages, checksums
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from mobilebert_kit.contract import Contract, TensorSpec
 from mobilebert_kit.delegates.tflite_file import read_tflite
 from mobilebert_kit.errors import CheckFailed, InputError
 from mobilebert_kit.inputs import Request
+from mobilebert_kit.report.evidence import Evidence
+from mobilebert_kit.report.page import NAME as REPORT
+from mobilebert_kit.report.page import write_page
 from mobilebert_kit.runtime.interpreter import load
 from mobilebert_kit.squad.predictions import save_predictions
 from mobilebert_kit.squad.windows import Window
@@ -74,6 +78,7 @@ def bundle(
         shutil.copyfile(LICENSE, folder / "LICENSE")
         pages = texts.licenses(record, demo_weights=demo_weights, demo_questions=demo_questions)
         (folder / texts.LICENSES).write_text(pages, encoding="utf-8")
+        _write_report(folder, record, summary.evidence)
         _write_manifests(folder, record, delegates, request.doc_stride)
     return replace(summary, output_dir=request.output_dir)
 
@@ -110,6 +115,14 @@ def _logits(path: Path, window: Window) -> np.ndarray:
     model = load(path)
     outputs = model.run(**{name: getattr(window, name) for name in model.inputs})
     return np.stack([outputs["start_logits"], outputs["end_logits"]])
+
+
+def _write_report(folder: Path, record: Mapping[str, Any], evidence: Evidence) -> None:
+    """In place of the export's, which tells of files that had no metadata."""
+    files = {name: entry for name, entry in describe_files(folder).items() if name != REPORT}
+    packed = {name: target["bytes"] for name, target in record["targets"].items()}
+    sizes = {**evidence.sizes, **packed}
+    write_page(folder, replace(evidence, manifest={**record, "files": files}, sizes=sizes))
 
 
 def _write_manifests(

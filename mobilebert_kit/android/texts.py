@@ -38,6 +38,7 @@ lengths. Where a delegate cannot be made, or does not take the nodes that the ma
 - `host_predictions/`: the answers of each model on the host, for `verify --predictions`.
 - `mlperf/`: the same questions as records of the MLPerf Mobile app, and its entries for them (`tasks.pbtxt`)
   and for the models (`tflite_settings.pbtxt`). Put the files where its `local:///mlperf_datasets/squad/` is.
+- `report.html`: one page of plots on F1, size, latency, delegates, errors and answers.
 - `manifest.json`: where the models come from and how they were measured. `LICENSES.md`, `LICENSE`: whose they
   are.
 """
