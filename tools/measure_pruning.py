@@ -4,7 +4,8 @@
         --output_dir D --budget "--max_steps 800 --batch_size 16 --learning_rate 1e-4 --end_step 500"
 
 For each pattern two trainings of the same budget: snip_momentum with the dense model as teacher and what
-stays fitted anew, and magnitude on the labels alone. F1 is that of the exported files on all of --eval, the dense model's too.
+stays fitted anew, and magnitude on the labels alone. F1 is that of the exported files on all of --eval, the
+dense model's too.
 Stopped, the same command goes on: trainings resume, and exports that are there are not made again.
 """
 
