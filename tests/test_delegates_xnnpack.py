@@ -16,6 +16,7 @@ from mobilebert_kit.delegates import Report, Verdict, check_xnnpack, read_tflite
 from mobilebert_kit.delegates.tflite_schema import OP_NAMES
 from mobilebert_kit.delegates.xnnpack_rules import CUSTOM_NOT_COVERED, NOT_COVERED, RULES
 from mobilebert_kit.delegates.xnnpack_wording import NOT_BUILT
+from tools.arm64_logits import delegated_partitions
 
 assert xnnpack_layout_models.MODELS is xnnpack_matrix_models.MODELS is MODELS
 # Where the checker refuses what the delegate takes: models that the CPU's own kernels refuse to load.
@@ -28,31 +29,11 @@ DIFFERENCES = {
 
 
 def delegated_by_interpreter(model: bytes) -> tuple[list[list[int]], str]:
-    """The nodes of each partition that the interpreter gives to XNNPACK; and its error, if it fails.
-
-    A DELEGATE node stands behind the file's own nodes, and its operands are those of the partition: its nodes
-    are all that lead from its inputs to its outputs.
-    """
-    interpreter = Interpreter(model_content=model, num_threads=1)
-    count = len(interpreter._get_ops_details())
+    """The nodes of each partition that the interpreter gives to XNNPACK; and its error, if it fails."""
     try:
-        interpreter.allocate_tensors()
+        return delegated_partitions(Interpreter(model_content=model, num_threads=1)), ""
     except RuntimeError as error:
         return [], str(error)
-    nodes = interpreter._get_ops_details()
-    maker = {int(tensor): i for i, node in enumerate(nodes[:count]) for tensor in node["outputs"]}
-    groups = []
-    for partition in nodes[count:]:
-        assert partition["op_name"] == "DELEGATE"
-        group: set[int] = set()
-        waiting, given = list(map(int, partition["outputs"])), set(map(int, partition["inputs"]))
-        while waiting:
-            tensor = waiting.pop()
-            if tensor not in given and tensor in maker and maker[tensor] not in group:
-                group.add(maker[tensor])
-                waiting += map(int, nodes[maker[tensor]]["inputs"])
-        groups.append(sorted(group))
-    return groups, ""
 
 
 def check(tmp_path: Path, graph: Graph) -> Report:

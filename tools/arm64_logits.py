@@ -74,24 +74,25 @@ def measure(model: Path, dataset: str, count: int) -> Outcome:
         alone = extract_answers([question], [replace(window, question_index=0)], start, end)
         answers.append(alone.official[question.id])
     starts, ends = map(np.array, zip(*logits, strict=True))
+    runtime = import_runtime("litert")
+    partitions = delegated_partitions(runtime.Interpreter(model_path=str(model), num_threads=1))
     return Outcome(
         np.array(platform.machine()),
         np.array([window.input_ids for window in windows]),
         starts,
         ends,
         np.array(answers),
-        np.array([len(partition) for partition in delegated_partitions(model)]),
+        np.array([len(partition) for partition in partitions]),
         np.array(seconds),
     )
 
 
-def delegated_partitions(model: Path) -> list[list[int]]:
-    """The nodes of each partition of the main graph that LiteRT gives to XNNPACK.
+def delegated_partitions(interpreter: Any) -> list[list[int]]:
+    """The nodes of each partition of the main graph that LiteRT gives to XNNPACK. Allocates its tensors.
 
     A DELEGATE node stands behind the file's own nodes, and its operands are those of the partition: its nodes
     are all that lead from its inputs to its outputs.
     """
-    interpreter = import_runtime("litert").Interpreter(model_path=str(model), num_threads=1)
     count = len(interpreter._get_ops_details())
     interpreter.allocate_tensors()
     nodes: list[dict[str, Any]] = interpreter._get_ops_details()
