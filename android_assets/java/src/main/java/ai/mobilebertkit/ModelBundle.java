@@ -50,7 +50,8 @@ public final class ModelBundle {
         maxAnswerLength = whole(json, "max_answer_length");
         nBest = whole(json, "n_best");
         vocabFile = get(vocab, "file", String.class);
-        for (Object bucket : json.get("buckets") == null ? List.of() : get(json, "buckets", List.class)) {
+        boolean several = json.get("buckets") != null; // not before the kit wrote them
+        for (Object bucket : several ? get(json, "buckets", List.class) : Collections.emptyList()) {
             Map<?, ?> shorter = as(bucket, "an entry of buckets", Map.class);
             graphs.add(new Graph(whole(shorter, "length"), get(shorter, "signature", String.class)));
         }
