@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from small_export import CONFIG, weights, write_checkpoint
 from small_training import NO_DROPOUT, write_data
 
 from mobilebert_kit.training.pruning.request import PruningRequest
+from mobilebert_kit.training.request import TrainingRequest
 
 KERNELS = [name for name in CONFIG.variable_shapes() if "encoder" in name and name.endswith("/kernel")]
 STEPS = 6
@@ -26,3 +28,24 @@ def write_dense_data(folder: Path) -> Path:
     write_data(folder)
     write_checkpoint(folder / "checkpoint", DENSE, **NO_DROPOUT)
     return folder
+
+
+class Killed(BaseException):
+    """Nothing of the run is left but its folder."""
+
+
+def train_until(step: int, asked: TrainingRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped while it tells of `step`. (With SIGKILL, at any moment: tools/check_resume.py.)"""
+    from mobilebert_kit.training.curve import Metrics
+    from mobilebert_kit.training.trainer import train
+
+    add = Metrics.add
+
+    def add_until(self: Metrics, row: dict[str, object]) -> None:
+        if row["step"] == step:
+            raise Killed
+        add(self, row)
+
+    with monkeypatch.context() as changed, pytest.raises(Killed):
+        changed.setattr(Metrics, "add", add_until)
+        train(asked)

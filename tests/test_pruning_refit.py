@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_pruning import DENSE, HALF, KERNELS, STEPS, write_dense_data
+from small_pruning import DENSE, HALF, KERNELS, STEPS, train_until, write_dense_data
 from small_training import request, rows
 
 pytest.importorskip("tf_keras", reason="tf_keras is not installed (extra [training])")
@@ -19,7 +19,6 @@ from mobilebert_kit.checkpoints import load_checkpoint
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.lowering.cpu import CpuLowering
 from mobilebert_kit.models.forward import question_answering
-from mobilebert_kit.training.curve import Metrics
 from mobilebert_kit.training.model import TrainableModel
 from mobilebert_kit.training.pruning.patterns import parse_pattern
 from mobilebert_kit.training.pruning.refit import DAMPING, input_moments, refitted
@@ -116,25 +115,11 @@ def test_it_costs_less(data, tmp_path):
     assert losses["refitted"] < 0.5 * losses["zeroed"]
 
 
-class Killed(BaseException):
-    """Nothing of the run is left but its folder."""
-
-
 def test_it_goes_on_to_the_same_weights(data, tmp_path, monkeypatch):
     """Stopped before the second pruning, which then fits on the same inputs as in a run that was not."""
     fields = {"pruning": REFITTED, "epochs": 2, "max_steps": STEPS, "checkpoint_steps": 1}
     train(request(data, tmp_path / "whole", **fields))
-    add = Metrics.add
-
-    def add_until(self: Metrics, row: dict[str, object]) -> None:
-        if row["step"] == 4:
-            raise Killed
-        add(self, row)
-
-    monkeypatch.setattr(Metrics, "add", add_until)
-    with pytest.raises(Killed):
-        train(request(data, tmp_path / "killed", **fields))
-    monkeypatch.undo()
+    train_until(4, request(data, tmp_path / "killed", **fields), monkeypatch)
     assert train(request(data, tmp_path / "killed", **fields)).resumed_at == 3
     whole, resumed = (load_file(tmp_path / name / FOLDER / STATE) for name in ("whole", "killed"))
     assert all(np.array_equal(resumed[name], tensor) for name, tensor in whole.items())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import small_export
 from checkpoint_files import huggingface_name
-from small_pruning import DENSE, HALF, KERNELS, STEPS, write_dense_data
+from small_pruning import DENSE, HALF, KERNELS, STEPS, train_until, write_dense_data
 from small_training import request, rows
 
 pytest.importorskip("tf_keras", reason="tf_keras is not installed (extra [training])")
@@ -21,7 +21,6 @@ from mobilebert_kit.build import export
 from mobilebert_kit.checkpoints import load_checkpoint
 from mobilebert_kit.delegates.tflite_file import read_tflite
 from mobilebert_kit.targets import TARGETS
-from mobilebert_kit.training.curve import Metrics
 from mobilebert_kit.training.data import make_dataset
 from mobilebert_kit.training.distillation import SpanLoss
 from mobilebert_kit.training.inputs import TrainingInputs
@@ -165,26 +164,11 @@ def test_four_by_one(data, tmp_path, changes, excluded):
     assert abs(zeros - 0.8 * total) <= 4
 
 
-class Killed(BaseException):
-    """Nothing of the run is left but its folder."""
-
-
 def test_it_goes_on_with_the_same_masks_and_scores(pruned, data, tmp_path, monkeypatch):
-    """Stopped while it tells of step 4, between two prunings, with checkpoints after each second step. (With
-    SIGKILL, at any moment: tools/check_resume.py --command prune.)"""
+    """Stopped at step 4, between two prunings, with checkpoints after each second step."""
     evaluation = str(data / "questions.json")
     fields = {"pruning": HALF, "epochs": 2, "max_steps": STEPS, "evaluation": evaluation}
-    add = Metrics.add
-
-    def add_until(self: Metrics, row: dict[str, object]) -> None:
-        if row["step"] == 4:
-            raise Killed
-        add(self, row)
-
-    monkeypatch.setattr(Metrics, "add", add_until)
-    with pytest.raises(Killed):
-        train(request(data, tmp_path / "out", checkpoint_steps=2, **fields))
-    monkeypatch.undo()
+    train_until(4, request(data, tmp_path / "out", checkpoint_steps=2, **fields), monkeypatch)
     assert train(request(data, tmp_path / "out", checkpoint_steps=2, **fields)).resumed_at == 3
     whole, resumed = (load_file(out / FOLDER / STATE) for out in (pruned[0], tmp_path / "out"))
     assert {name.split("/")[1] for name in whole if name.startswith("optimizer/")} >= {"mask", "score"}
