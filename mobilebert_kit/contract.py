@@ -116,3 +116,8 @@ ALIASES = {
 
 # Families (config.json, model_type) that tell question and context apart by [SEP] alone.
 FAMILIES_WITHOUT_SEGMENTS = ("distilbert",)
+
+
+def shorter_signature(key: str, length: int) -> str:
+    """The signature's key of a shorter graph in a file whose longest graph has `key`."""
+    return f"{key}_{length}"

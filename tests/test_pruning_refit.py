@@ -19,7 +19,7 @@ from mobilebert_kit.checkpoints import load_checkpoint
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.lowering.cpu import CpuLowering
 from mobilebert_kit.models.forward import question_answering
-from mobilebert_kit.training.model import TrainableModel
+from mobilebert_kit.training.model import INPUTS, TrainableModel
 from mobilebert_kit.training.pruning.patterns import parse_pattern
 from mobilebert_kit.training.pruning.refit import DAMPING, input_moments, refitted
 from mobilebert_kit.training.state import FOLDER, MODEL, STATE
@@ -31,6 +31,11 @@ REFITTED = replace(HALF, refit_steps=2)
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_dense_data(tmp_path_factory.mktemp("training"))
+
+
+def batch_of_windows() -> dict[str, tf.Tensor]:
+    """All of the small model's windows, int32 [9, S] by the names of the inputs."""
+    return {name: tf.constant(np.stack([getattr(each, name) for each in windows()])) for name in INPUTS}
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7])  # solved by what goes, and by what stays
@@ -69,8 +74,7 @@ def test_a_kernel_that_loses_nothing_or_all():
 def test_moments_are_those_of_the_inputs_without_padding():
     """Each window alone and without padding, by the lowering of the float file, the sums by NumPy."""
     model = TrainableModel(CONFIG, DENSE)
-    names = ("input_ids", "input_mask", "segment_ids")
-    batch = {name: tf.constant(np.stack([getattr(each, name) for each in windows()])) for name in names}
+    batch = batch_of_windows()
     found = input_moments(model, KERNELS, [{name: value[:2] for name, value in batch.items()}])
 
     expected = dict.fromkeys(KERNELS, 0.0)
@@ -103,10 +107,7 @@ def test_it_costs_less(data, tmp_path):
             groups = tensors[kernel].T.reshape(-1, 4)
             assert ((groups == 0).sum(axis=1) == 2).all()
         model, dense = TrainableModel(CONFIG, tensors), TrainableModel(CONFIG, DENSE)
-        batch = {
-            key: tf.constant(np.stack([getattr(each, key) for each in windows()]))
-            for key in ("input_ids", "input_mask", "segment_ids")
-        }
+        batch = batch_of_windows()
         token = batch["input_mask"].numpy() == 1
         losses[name] = sum(
             np.mean((model(batch)[key].numpy() - dense(batch)[key].numpy())[token] ** 2)

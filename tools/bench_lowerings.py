@@ -80,7 +80,7 @@ def build(layers: int, length: int) -> dict[str, bytes]:
     }
     weights = {name: value.astype(np.float32) for name, value in weights.items()}
     models = {}
-    for name, lowering in {SHIPPED: VARIANTS[SHIPPED], **VARIANTS}.items():
+    for name, lowering in VARIANTS.items():
         module = serving_module(config, weights, lowering=lowering, contract=MLPERF, sequence_length=length)
         models[name] = convert(module, W32_A32)
     return models | {PLAIN: convert_plain(config, weights, MLPERF, length)}

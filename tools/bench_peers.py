@@ -33,13 +33,12 @@ from peers.process import PeerFailed
 from peers.rounds import arrays, open_workers, summarize, take_turns
 from peers.single_stream import PACKAGE, Settings, single_stream
 from peers.table import REFERENCE, Peer, parse_peers
+from spread_windows import spread_windows
 
 from mobilebert_kit.artifacts import check_new
 from mobilebert_kit.errors import CheckFailed, InputError
 from mobilebert_kit.main import run
-from mobilebert_kit.squad.dataset import load_questions
-from mobilebert_kit.squad.tokenizer import load_tokenizer
-from mobilebert_kit.squad.windows import Window, make_windows
+from mobilebert_kit.squad.windows import Window
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "A Hugging Face directory. Default: full size, random weights."
@@ -154,10 +153,8 @@ def prepare(stack: ExitStack, peers: Mapping[str, Peer], pythons: Mapping[str, s
             files[name] = file_for(peer, models.files, request, pythons[name], folder)
         except PeerFailed as error:
             failures[name] = str(error)
-    questions = load_questions(_DATASET.value)
-    spread = questions[:: max(1, len(questions) // _WINDOWS.value)]  # neighbours ask about the same passage
-    windows = make_windows(spread, load_tokenizer(models.vocab), max_seq_length=models.sequence_length)
-    return Bench(peers, pythons, packages, files, failures, windows[: _WINDOWS.value])
+    windows = spread_windows(_DATASET.value, models.vocab, models.sequence_length, _WINDOWS.value)
+    return Bench(peers, pythons, packages, files, failures, windows)
 
 
 def measure(bench: Bench, threads: int) -> tuple[list[dict[str, Any]], list[Requirement]]:

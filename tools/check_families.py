@@ -19,6 +19,7 @@ from benchmark_models import DEMO_EVAL, DEMO_VOCAB
 from benchmark_report import Requirement, publish
 from measured_process import Cost, run_measured
 from random_weights import write_random_checkpoint
+from spread_windows import spread_questions
 from transformers_reference import reference_logits
 
 from mobilebert_kit.comparison.models import open_model
@@ -27,7 +28,6 @@ from mobilebert_kit.errors import InputError
 from mobilebert_kit.json_files import read_json_object
 from mobilebert_kit.main import run
 from mobilebert_kit.models.bert_config import BertConfig
-from mobilebert_kit.squad.dataset import load_questions
 from mobilebert_kit.squad.tokenizer import load_tokenizer
 from mobilebert_kit.squad.windows import Window, make_windows
 
@@ -114,7 +114,7 @@ def measure(checkpoint: Path, length: int, folder: Path) -> dict[str, Any]:
     """Exports `checkpoint` to `folder`; its largest differences to PyTorch, and what the export cost."""
     cost = export_float(checkpoint, length, folder)
     manifest = read_json_object(folder / "manifest.json", "the manifest of an export")
-    windows = spread_windows(checkpoint, length)
+    windows = first_windows(checkpoint, length)
     arrays = {name: np.stack([getattr(w, name) for w in windows]) for name in MLPERF.input_names}
     theirs = reference_logits(checkpoint, arrays)
     models = {"SavedModel": folder / "saved_model", "tflite": folder / manifest["targets"]["float"]["file"]}
@@ -145,12 +145,11 @@ def export_float(checkpoint: Path, length: int, folder: Path) -> Cost:
     return run_measured(command, f"the export of {length} tokens")
 
 
-def spread_windows(checkpoint: Path, length: int) -> list[Window]:
-    """--windows windows of questions from all over the dataset: neighbours ask about the same passage."""
-    questions = load_questions(_DATASET.value)
-    step = max(1, len(questions) // _WINDOWS.value)
+def first_windows(checkpoint: Path, length: int) -> list[Window]:
+    """The first window of each of --windows questions."""
     tokenizer = load_tokenizer(checkpoint / "vocab.txt")
-    windows = make_windows(questions[::step], tokenizer, max_seq_length=length)
+    questions = spread_questions(_DATASET.value, _WINDOWS.value)
+    windows = make_windows(questions, tokenizer, max_seq_length=length)
     return [window for window in windows if window.span_index == 0][: _WINDOWS.value]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 from benchmark_models import DEMO_CALIBRATION, checkpoint_or_random, exported
 from benchmark_report import Requirement, publish
+from spread_windows import spread_windows
 from transformers_reference import reference_logits
 
 from mobilebert_kit.contract import MLPERF
@@ -22,9 +23,7 @@ from mobilebert_kit.errors import CheckFailed
 from mobilebert_kit.main import run
 from mobilebert_kit.runtime.accelerator import run_on_accelerator
 from mobilebert_kit.runtime.scoring import run_windows
-from mobilebert_kit.squad.dataset import load_questions
-from mobilebert_kit.squad.tokenizer import load_tokenizer
-from mobilebert_kit.squad.windows import Window, make_windows
+from mobilebert_kit.squad.windows import Window
 
 MOST_DIFFERENCE = {"float": 1e-5, "gpu": 1e-5, "gpu on the accelerator": 1e-4}
 LEAST_CORRELATION = {"int8": 0.99, "nnapi": 0.97}
@@ -61,7 +60,7 @@ def main() -> None:
             calibration_questions=_CALIBRATION_QUESTIONS.value,
         ) as models,
     ):
-        windows = spread_windows(load_tokenizer(models.vocab), models.sequence_length)
+        windows = spread_windows(_DATASET.value, models.vocab, models.sequence_length, _WINDOWS.value)
         logits = {name: run_windows(file, windows) for name, file in models.files.items()}
         first = {
             name: np.stack([getattr(window, name) for window in windows[: _REFERENCE_WINDOWS.value]])
@@ -107,13 +106,6 @@ def main() -> None:
         },
         _OUTPUT.value,
     )
-
-
-def spread_windows(tokenizer, length: int) -> list[Window]:
-    """--windows windows of questions from all over the dataset: neighbours ask about the same passage."""
-    questions = load_questions(_DATASET.value)
-    step = max(1, len(questions) // _WINDOWS.value)
-    return make_windows(questions[::step], tokenizer, max_seq_length=length)[: _WINDOWS.value]
 
 
 def accelerator_logits(model: Path, windows: Sequence[Window]) -> Logits:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mobilebert_kit.android.delegates import AppDelegate, fallback
+from mobilebert_kit.contract import shorter_signature
 from mobilebert_kit.squad.answers import MAX_ANSWER_LENGTH, N_BEST
 from mobilebert_kit.squad.windows import MAX_QUERY_LENGTH
 
@@ -46,7 +47,7 @@ def make_bundle_manifest(
         "vocab": {"file": "vocab.txt", "sha256": files["vocab.txt"]["sha256"], "lowercase": True},
         "signature": contract["signature"],
         "buckets": [
-            {"length": length, "signature": f"{contract['signature']}_{length}"}  # quantize/buckets.py
+            {"length": length, "signature": shorter_signature(contract["signature"], length)}
             for length in contract["buckets"]
         ],
         "inputs": contract["inputs"],

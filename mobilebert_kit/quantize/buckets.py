@@ -15,14 +15,15 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
+from mobilebert_kit.contract import shorter_signature
 from mobilebert_kit.quantize.half_tables import IDENTIFIER, AlignedBuilder
 
 
 def merge_buckets(models: Mapping[int, bytes]) -> bytes:
     """`models`: sequence length -> .tflite with one graph and one signature.
 
-    The longest becomes the main graph and keeps its signature's key; those of the others get "_" and their
-    length behind it.
+    The longest becomes the main graph and keeps its signature's key; the others get theirs by
+    `shorter_signature`.
     """
     longest, *others = sorted(models, reverse=True)
     tree = schema.ModelT.InitFromPackedBuf(models[longest])
@@ -42,7 +43,7 @@ def _append(tree: schema.ModelT, other: schema.ModelT, length: int) -> None:
     for operator in graph.operators:
         operator.opcodeIndex += len(tree.operatorCodes)
     graph.name += f"_{length}".encode()
-    signature.signatureKey += f"_{length}".encode()
+    signature.signatureKey = shorter_signature(signature.signatureKey.decode(), length).encode()
     signature.subgraphIndex = len(tree.subgraphs)
     tree.buffers += other.buffers
     tree.operatorCodes += other.operatorCodes
