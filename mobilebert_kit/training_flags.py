@@ -35,6 +35,12 @@ ACCUMULATION = flags.DEFINE_integer("accumulation", 1, "Batches whose gradients 
 LEARNING_RATE = flags.DEFINE_float("learning_rate", 4e-5, "The highest, after the warm-up.")
 WARMUP = flags.DEFINE_float("warmup", 0.1, "Share of all steps in which the rate rises; then it falls to 0.")
 WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 0.01, "Of all but biases, gamma and beta.")
+DROPOUT = flags.DEFINE_float(
+    "dropout",
+    None,
+    "Share of hidden states and of attention that a step leaves out. Default: the checkpoint's, often 0.1. "
+    "0 for a short training with a teacher: its own answers come without.",
+)
 SEQUENCE_LENGTH = flags.DEFINE_integer("max_seq_length", 384, "Tokens of a window at most.")
 BUCKETS = flags.DEFINE_string(
     "buckets",
@@ -131,6 +137,7 @@ def training_request(module: str, **changes: object) -> TrainingRequest:
         "learning_rate": LEARNING_RATE.value,
         "warmup": WARMUP.value,
         "weight_decay": WEIGHT_DECAY.value,
+        "dropout": DROPOUT.value,
         "max_seq_length": SEQUENCE_LENGTH.value,
         "buckets": BUCKETS.value,
         "mixed_precision": MIXED_PRECISION.value,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import small_bert
 from small_export import CONFIG, LENGTH, weights, windows, write_checkpoint
 from small_training import NO_DROPOUT, losses, request, write_data
 from tiny_question_model import VOCAB, write_vocab
@@ -18,6 +20,7 @@ from mobilebert_kit.errors import CheckFailed, InputError
 from mobilebert_kit.training.data import make_dataset
 from mobilebert_kit.training.distillation import DistillationLoss, Lessons, layer_map
 from mobilebert_kit.training.inputs import TrainingInputs
+from mobilebert_kit.training.lowering import Dropout
 from mobilebert_kit.training.model import INPUTS, TrainableModel
 from mobilebert_kit.training.state import FOLDER, MODEL
 from mobilebert_kit.training.teacher import attention_point, hidden_point, load_teacher
@@ -81,7 +84,7 @@ def test_a_kit_teacher_says_what_the_model_says(teacher):
     for name in LOGITS:
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-5)
     for layer in range(CONFIG.num_hidden_layers):
-        np.testing.assert_allclose(found["hidden"][:, layer], seen[hidden_point(layer)], atol=1e-5)
+        np.testing.assert_allclose(found["hidden"][:, layer], seen[hidden_point(CONFIG, layer)], atol=1e-5)
         np.testing.assert_allclose(found["attention"][:, layer], seen[attention_point(layer)], atol=1e-5)
 
 
@@ -191,7 +194,7 @@ def test_loss_is_the_sum_of_its_parts():
     own = np.array([0.0, 1.0, 9.0]) - np.log(np.exp([0.0, 1.0, 9.0]).sum())
     labels = -(own[1] + own[0]) / 2
     for weight in (0.0, 0.3, 1.0):
-        loss = DistillationLoss(1, weight, 0.0, 0.0, 2.0)
+        loss = DistillationLoss(CONFIG, weight, 0.0, 0.0, 2.0)
         assert loss.points == ()
         assert float(loss(outputs, batch)) == pytest.approx(
             weight * divergence + (1 - weight) * labels, rel=1e-5
@@ -202,6 +205,20 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(data, tmp_path):
     asked = request(data, tmp_path / "out", teacher=str(data / "checkpoint"), hidden_weight=1.0)
     train(asked)
     assert losses(tmp_path / "out")[0] < 1e-6  # later ones: Adam makes a step of every rounding error
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_dropout_is_all_that_a_bert_could_learn_of_itself(data, tmp_path, family):
+    """Of its own logits, hidden states and attention; the result has the rates that the checkpoint had."""
+    pytest.importorskip("transformers", reason="no transformers (extra [distill])")
+    folder = small_bert.write_checkpoint(tmp_path / family, small_bert.CONFIGS[family])
+    asked = {"checkpoint": folder, "teacher": str(folder), "hidden_weight": 1.0, "attention_weight": 1.0}
+    for name, dropout in (("with", None), ("without", 0.0)):
+        train(request(data, tmp_path / name, dropout=dropout, **asked))
+    assert losses(tmp_path / "with")[0] > 1e-2
+    assert losses(tmp_path / "without")[0] < 1e-6
+    settings = json.loads((tmp_path / "without" / MODEL / "config.json").read_text())
+    assert Dropout.from_settings(settings) == Dropout(0.1, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +288,7 @@ def test_a_teacher_of_other_shapes_is_refused(data, tmp_path):
         ({"max_seq_length": 80, "attention_weight": 1.0}, "--attention_weight"),
         ({"max_seq_length": 80, "distill_loss_weight": -0.5}, "--distill_loss_weight"),
         ({"max_seq_length": 80, "temperature": 0.0}, "--temperature"),
+        ({"max_seq_length": 80, "dropout": 1.0}, "--dropout"),
     ):
         with pytest.raises(InputError, match=message):
             train(request(data, tmp_path / "out", teacher=str(folder), **changes))

@@ -38,7 +38,9 @@ def serving_module(
         return answer(config, ops, contract, inputs)
 
     module = tf.Module()
-    module.serve = tf.function(serve, input_signature=input_signature(contract, sequence_length))
+    signature = input_signature(contract, sequence_length)
+    # Without AutoGraph, which rewrites the source of every function called: half of the tracing.
+    module.serve = tf.function(serve, input_signature=signature, autograph=False)
     return module
 
 

@@ -48,7 +48,7 @@ def calibrate(
 
     module = build(record)
 
-    @tf.function(input_signature=module.serve.input_signature)
+    @tf.function(input_signature=module.serve.input_signature, autograph=False)
     def observed(*inputs: tf.Tensor) -> tf.Tensor:
         points.clear()
         extremes.clear()
@@ -101,7 +101,7 @@ def measured(
     module = build(observe)
     names = [spec.name for spec in module.serve.input_signature]
 
-    @tf.function(input_signature=module.serve.input_signature)
+    @tf.function(input_signature=module.serve.input_signature, autograph=False)
     def run(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         given.update(zip(names, inputs, strict=True))
         module.serve.python_function(*inputs)

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from mobilebert_kit.errors import CheckFailed, InputError
-from mobilebert_kit.models.config import MobileBertConfig
+from mobilebert_kit.models.config import ModelConfig
 from mobilebert_kit.training.features import Features
 from mobilebert_kit.training.loss import (
     OUTPUTS,
@@ -43,24 +44,40 @@ class SpanLoss:
 
     points: tuple[str, ...] = ()
 
+    def settings(self) -> dict[str, Any]:
+        return {"points": self.points}
+
     def __call__(self, outputs: Mapping[str, tf.Tensor], batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return span_loss(outputs, batch["start_positions"], batch["end_positions"])
 
 
 @dataclass(frozen=True)
 class DistillationLoss:
-    """The loss above, of a student with `layers` layers; `points` are what it reads of the model's inside."""
+    """The loss above, of a student of `config`; `points` are what it reads of the model's inside."""
 
-    layers: int
+    config: ModelConfig
     logit_weight: float
     hidden_weight: float
     attention_weight: float
     temperature: float
 
+    def settings(self) -> dict[str, Any]:
+        """What a resumed run must have again; its configuration is told elsewhere."""
+        weights = {name: value for name, value in vars(self).items() if name != "config"}
+        return {"layers": self.config.num_hidden_layers, **weights}
+
     @property
     def points(self) -> tuple[str, ...]:
-        hidden = [hidden_point(layer) for layer in range(self.layers) if self.hidden_weight]
-        return (*hidden, *(attention_point(layer) for layer in range(self.layers) if self.attention_weight))
+        return tuple(point for weight, *_, points in self._transfers() if weight for point in points)
+
+    def _transfers(self) -> list[tuple[float, str, Callable[..., tf.Tensor], list[str]]]:
+        """Of hidden states and attention: weight, name, what compares them, and the points of each layer."""
+        layers = range(self.config.num_hidden_layers)
+        hidden = [hidden_point(self.config, layer) for layer in layers]
+        return [
+            (self.hidden_weight, "hidden", hidden_transfer, hidden),
+            (self.attention_weight, "attention", attention_transfer, list(map(attention_point, layers))),
+        ]
 
     def __call__(self, outputs: Mapping[str, tf.Tensor], batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         mask = batch["input_mask"]
@@ -71,17 +88,14 @@ class DistillationLoss:
         if self.logit_weight:
             told = {name: batch[PREFIX + name] for name in OUTPUTS}
             loss += self.logit_weight * logit_distillation(outputs, told, mask, temperature=self.temperature)
-        for name, weight, point, transfer in (
-            ("hidden", self.hidden_weight, hidden_point, hidden_transfer),
-            ("attention", self.attention_weight, attention_point, attention_transfer),
-        ):
+        for weight, name, transfer, points in self._transfers():
             if weight:
                 told = batch[PREFIX + name]
                 each = [
-                    transfer(tf.cast(outputs[point(layer)], tf.float32), told[:, layer], mask)
-                    for layer in range(self.layers)
+                    transfer(tf.cast(outputs[point], tf.float32), told[:, layer], mask)
+                    for layer, point in enumerate(points)
                 ]
-                loss += weight * tf.add_n(each) / self.layers
+                loss += weight * tf.add_n(each) / len(each)
         return loss
 
 
@@ -98,7 +112,7 @@ class Lessons:
         self,
         teacher: Teacher,
         features: Features,
-        config: MobileBertConfig,
+        config: ModelConfig,
         *,
         hidden: bool,
         attention: bool,
@@ -161,7 +175,7 @@ def layer_map(student: int, teacher: int) -> list[int]:
 
 
 def prove_teachable(
-    teacher: Teacher, config: MobileBertConfig, longest: int, *, hidden: bool, attention: bool
+    teacher: Teacher, config: ModelConfig, longest: int, *, hidden: bool, attention: bool
 ) -> None:
     """InputError where the teacher's shapes do not fit the student's."""
     if teacher.positions < longest:

@@ -78,7 +78,8 @@ class TrainingInputs:
 
     @cached_property
     def dropout(self) -> Dropout:
-        return Dropout.from_settings(self.checkpoint.settings)
+        asked = self.request.dropout
+        return Dropout.from_settings(self.checkpoint.settings) if asked is None else Dropout(asked, asked)
 
     @cached_property
     def vocab(self) -> Path:
@@ -106,7 +107,7 @@ class TrainingInputs:
         if self.teacher is None:
             return SpanLoss()
         return DistillationLoss(
-            layers=self.config.num_hidden_layers,
+            config=self.config,
             logit_weight=request.distill_loss_weight,
             hidden_weight=request.hidden_weight,
             attention_weight=request.attention_weight,
@@ -174,7 +175,7 @@ class TrainingInputs:
             "ranges_sha256": content_digest(self.checkpoint.range_variables),
             "windows_sha256": self.features.digest,
             "teacher_sha256": self.teacher.digest if self.teacher else None,
-            "loss": vars(self.loss),
+            "loss": self.loss.settings(),
             "config": self.config.to_dict(),
             "dropout": vars(self.dropout),
             "buckets": self.buckets,

@@ -32,6 +32,7 @@ class TrainingRequest:
     num_warmup_steps: int | None = None
     weight_decay: float = 0.01
     adam_beta2: float = 0.999
+    dropout: float | None = None
     max_seq_length: int = 384
     buckets: str | None = None
     mixed_precision: str = "auto"
@@ -78,9 +79,13 @@ class TrainingRequest:
             )
         if self.num_warmup_steps is not None and self.num_warmup_steps < 0:
             raise InputError(f"Expected --num_warmup_steps of 0 at least, got {self.num_warmup_steps}.")
-        for name in ("weight_decay", "adam_beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"Expected --{name} from 0 to less than 1, got {getattr(self, name)}.")
+        for name, value in (
+            ("weight_decay", self.weight_decay),
+            ("adam_beta2", self.adam_beta2),
+            ("dropout", self.dropout or 0.0),
+        ):
+            if not 0 <= value < 1:
+                raise InputError(f"Expected --{name} from 0 to less than 1, got {value}.")
         if not 0 <= self.seed < 2**31:
             raise InputError(f"Expected --seed from 0 to {2**31 - 1}, got {self.seed}.")
         for name, value, choices in (

@@ -21,6 +21,7 @@ from mobilebert_kit.comparison.huggingface import load_question_answering
 from mobilebert_kit.errors import InputError
 from mobilebert_kit.inputs import checkpoint_config
 from mobilebert_kit.json_files import read_json_object
+from mobilebert_kit.models.config import ModelConfig
 from mobilebert_kit.models.mobilebert import question_answering
 from mobilebert_kit.squad.tokenizer import load_vocab
 from mobilebert_kit.training.loss import OUTPUTS
@@ -29,9 +30,10 @@ from mobilebert_kit.training.lowering import TrainingLowering
 Batch = Mapping[str, np.ndarray]  # input_ids, input_mask, segment_ids: int32 [B, S]
 
 
-def hidden_point(layer: int) -> str:
+def hidden_point(config: ModelConfig, layer: int) -> str:
     """Where the model shows what a layer puts out, [B, S, C]."""
-    return f"bert/encoder/layer_{layer}/output/bottleneck/FakeLayerNorm"
+    norm = "bottleneck/FakeLayerNorm" if config.family == "mobilebert" else "LayerNorm"
+    return f"bert/encoder/layer_{layer}/output/{norm}"
 
 
 def attention_point(layer: int) -> str:
@@ -120,9 +122,10 @@ class KitTeacher:
         logits = question_answering(
             self._config, ops, batch["input_ids"], batch["input_mask"], batch["segment_ids"]
         )
+        layers = range(self.layers)
         inner = {
-            name: [seen[point(layer)] for layer in range(self.layers)]
-            for name, point in (("hidden", hidden_point), ("attention", attention_point))
+            "hidden": [seen[hidden_point(self._config, layer)] for layer in layers],
+            "attention": [seen[attention_point(layer)] for layer in layers],
         }
         found = {**logits, **{name: tf.stack(tensors, axis=1) for name, tensors in inner.items()}}
         return {name: found[name] for name in wanted}  # the graph computes no others

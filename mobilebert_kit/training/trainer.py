@@ -27,6 +27,7 @@ from mobilebert_kit.training.data import make_dataset
 from mobilebert_kit.training.distillation import Lessons
 from mobilebert_kit.training.distribution import is_first_worker, make_strategy, prove_agreement
 from mobilebert_kit.training.inputs import TrainingInputs
+from mobilebert_kit.training.lowering import Dropout
 from mobilebert_kit.training.model import INPUTS, TrainableModel
 from mobilebert_kit.training.optimizer import AdamW
 from mobilebert_kit.training.precision import activation_dtype
@@ -269,7 +270,7 @@ class Trainer:
             self.folder.path / name,
             tensors,
             self.inputs.config,
-            dropout=self.inputs.dropout,
+            dropout=Dropout.from_settings(self.inputs.checkpoint.settings),
             vocab=self.inputs.vocab,
             step=step,
             about={
