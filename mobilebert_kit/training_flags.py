@@ -38,8 +38,7 @@ WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 0.01, "Of all but biases, gamm
 DROPOUT = flags.DEFINE_float(
     "dropout",
     None,
-    "Share of hidden states and of attention that a step leaves out. Default: the checkpoint's, often 0.1. "
-    "0 for a short training with a teacher: its own answers come without.",
+    "Share of hidden states and of attention that a step leaves out. Default: the checkpoint's, often 0.1.",
 )
 SEQUENCE_LENGTH = flags.DEFINE_integer("max_seq_length", 384, "Tokens of a window at most.")
 BUCKETS = flags.DEFINE_string(
