@@ -39,7 +39,7 @@ def serving_module(
 
     module = tf.Module()
     signature = input_signature(contract, sequence_length)
-    # Without AutoGraph, which rewrites the source of every function called: half of the tracing.
+    # Without AutoGraph, which rewrites the source of every function called: 40 % of the tracing.
     module.serve = tf.function(serve, input_signature=signature, autograph=False)
     return module
 

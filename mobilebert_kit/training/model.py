@@ -93,8 +93,8 @@ class TrainableModel(tf_keras.Model):
             step: decides which values are dropped, together with the model's seed. Another number for every
                 call of a run: for accumulated batches and for replicas too.
             observe: sees every tensor of the forward pass by its point, fake-quantized already, and may
-                replace it; hidden states and attention for distillation are
-                `bert/encoder/layer_L/output/bottleneck/FakeLayerNorm` and `.../attention/self/probabilities`.
+                replace it; hidden states and attention for distillation are at `hidden_point` and
+                `attention_point` of teacher.py.
         Raises:
             InputError: windows longer than the model has positions.
         """
