@@ -76,8 +76,8 @@ QAT_CALIBRATION_STEPS = flags.DEFINE_integer(
 TEACHER = flags.DEFINE_string(
     "teacher",
     None,
-    "Learn from this model's logits: a checkpoint of the kit, or a Hugging Face directory, which is run "
-    "through transformers; with the same vocab.txt.",
+    "Learn from this model's logits: a checkpoint that the kit reads, or a Hugging Face directory of another "
+    "family, which is run through transformers; with the same vocab.txt.",
 )
 DISTILL_LOSS_WEIGHT = flags.DEFINE_float(
     "distill_loss_weight",

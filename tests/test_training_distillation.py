@@ -42,9 +42,10 @@ def teacher(tmp_path_factory):
     return write_checkpoint(folder, weights(seed=7), **NO_DROPOUT)
 
 
-@pytest.fixture(scope="module", params=["bert", "distilbert"])
+@pytest.fixture(scope="module", params=["bert", "distilbert", "electra"])
 def transformers_teacher(request, tmp_path_factory):
-    """A Hugging Face directory of twice as many layers and heads, and the model itself."""
+    """A Hugging Face directory of twice as many layers and heads, and the model itself. The kit runs a BERT or
+    DistilBERT, transformers the other."""
     transformers = pytest.importorskip("transformers", reason="no transformers (extra [distill])")
     import torch
 
@@ -60,6 +61,16 @@ def transformers_teacher(request, tmp_path_factory):
             **sizes,
         )
         model = transformers.BertForQuestionAnswering(config)
+    elif request.param == "electra":
+        config = transformers.ElectraConfig(
+            embedding_size=8,
+            hidden_size=WIDTH,
+            num_hidden_layers=layers,
+            num_attention_heads=HEADS,
+            intermediate_size=48,
+            **sizes,
+        )
+        model = transformers.ElectraForQuestionAnswering(config)
     else:
         config = transformers.DistilBertConfig(
             dim=WIDTH, n_layers=layers, n_heads=HEADS, hidden_dim=48, **sizes
@@ -88,7 +99,7 @@ def test_a_kit_teacher_says_what_the_model_says(teacher):
         np.testing.assert_allclose(found["attention"][:, layer], seen[attention_point(layer)], atol=1e-5)
 
 
-def test_a_transformers_teacher_says_what_transformers_says(transformers_teacher):
+def test_a_teacher_says_what_transformers_says(transformers_teacher):
     """Its own call, by names that the model takes: DistilBERT has no token types."""
     import torch
 
@@ -98,7 +109,7 @@ def test_a_transformers_teacher_says_what_transformers_says(transformers_teacher
         "input_ids": torch.from_numpy(batch()["input_ids"]).long(),
         "attention_mask": torch.from_numpy(batch()["input_mask"]).long(),
     }
-    if model.config.model_type == "bert":
+    if model.config.model_type != "distilbert":
         inputs["token_type_ids"] = torch.from_numpy(batch()["segment_ids"]).long()
     with torch.no_grad():
         outputs = model(**inputs, output_hidden_states=True)
@@ -210,7 +221,6 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(data, tmp_path):
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
 def test_dropout_is_all_that_a_bert_could_learn_of_itself(data, tmp_path, family):
     """Of its own logits, hidden states and attention; the result has the rates that the checkpoint had."""
-    pytest.importorskip("transformers", reason="no transformers (extra [distill])")
     folder = small_bert.write_checkpoint(tmp_path / family, small_bert.CONFIGS[family])
     asked = {"checkpoint": folder, "teacher": str(folder), "hidden_weight": 1.0, "attention_weight": 1.0}
     for name, dropout in (("with", None), ("without", 0.0)):

@@ -26,6 +26,12 @@ from mobilebert_kit.training.quantizers import (
 INPUTS = ("input_ids", "input_mask", SEGMENTS)  # of a batch; not every model reads the last
 
 
+def own_inputs(config: ModelConfig, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Of a batch, what a model of `config` reads: int32 [B, S] by name."""
+    names = [name for name in INPUTS if config.has_segments or name != SEGMENTS]
+    return {name: tf.cast(batch[name], tf.int32) for name in names}
+
+
 class TrainableModel(tf_keras.Model):
     """A model for question answering with its variables.
 
@@ -98,8 +104,7 @@ class TrainableModel(tf_keras.Model):
         Raises:
             InputError: windows longer than the model has positions.
         """
-        names = [name for name in INPUTS if self.config.has_segments or name != SEGMENTS]
-        own = {name: tf.cast(inputs[name], tf.int32) for name in names}
+        own = own_inputs(self.config, inputs)
         most, length = self.config.max_position_embeddings, own["input_ids"].shape[1] or 0
         if length > most:
             raise InputError(f"Expected windows of at most {most} tokens, got {length}.")

@@ -1,7 +1,7 @@
 """A teacher: a model that answers the same questions, whose logits and inner states a student learns from.
 
-a checkpoint of the kit          runs in TensorFlow
-another Hugging Face directory   runs through transformers: BERT, DistilBERT and others (extra [distill])
+a checkpoint of a family that the kit knows   runs in TensorFlow
+another Hugging Face directory                runs through transformers (extra [distill])
 
 Both read the student's windows, so both must have its vocabulary.
 """
@@ -22,10 +22,11 @@ from mobilebert_kit.errors import InputError
 from mobilebert_kit.inputs import checkpoint_config
 from mobilebert_kit.json_files import read_json_object
 from mobilebert_kit.models.config import ModelConfig
-from mobilebert_kit.models.mobilebert import question_answering
+from mobilebert_kit.models.forward import FORWARD_PASSES, question_answering
 from mobilebert_kit.squad.tokenizer import load_vocab
 from mobilebert_kit.training.loss import OUTPUTS
 from mobilebert_kit.training.lowering import TrainingLowering
+from mobilebert_kit.training.model import own_inputs
 
 Batch = Mapping[str, np.ndarray]  # input_ids, input_mask, segment_ids: int32 [B, S]
 
@@ -69,11 +70,12 @@ def load_teacher(path: str, vocab: Path) -> Teacher:
     if config.is_file():
         family = str(read_json_object(config, "the teacher's configuration").get("model_type", family))
     teacher_vocab = Path(path) / "vocab.txt"
-    if family == "mobilebert":
+    known = family in FORWARD_PASSES
+    if known:
         checkpoint = load_checkpoint(path)
         teacher_vocab = checkpoint.vocab_path or teacher_vocab
     _prove_same_vocabulary(teacher_vocab, vocab)
-    return KitTeacher(checkpoint) if family == "mobilebert" else TransformersTeacher(path)
+    return KitTeacher(checkpoint) if known else TransformersTeacher(path)
 
 
 def _prove_same_vocabulary(teacher: Path, student: Path) -> None:
@@ -94,7 +96,7 @@ def _prove_same_vocabulary(teacher: Path, student: Path) -> None:
 
 
 class KitTeacher:
-    """A MobileBERT checkpoint, without dropout and without its fake quantizers."""
+    """A checkpoint of the kit, without dropout."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         if checkpoint.quantized:
@@ -119,9 +121,7 @@ class KitTeacher:
             return tensor
 
         ops = TrainingLowering(self._config, self._weights, observe=keep)
-        logits = question_answering(
-            self._config, ops, batch["input_ids"], batch["input_mask"], batch["segment_ids"]
-        )
+        logits = question_answering(self._config, ops, **own_inputs(self._config, batch))
         layers = range(self.layers)
         inner = {
             "hidden": [seen[hidden_point(self._config, layer)] for layer in layers],
