@@ -21,7 +21,8 @@ from mobilebert_kit.lowering.cpu import CpuLowering
 from mobilebert_kit.models.forward import question_answering
 from mobilebert_kit.training.model import INPUTS, TrainableModel
 from mobilebert_kit.training.pruning.patterns import parse_pattern
-from mobilebert_kit.training.pruning.refit import DAMPING, input_moments, refitted
+from mobilebert_kit.training.pruning.plan import HEAD, as_outputs_inputs
+from mobilebert_kit.training.pruning.refit import DAMPING, refit, refitted
 from mobilebert_kit.training.state import FOLDER, MODEL, STATE
 from mobilebert_kit.training.trainer import train
 
@@ -38,62 +39,92 @@ def batch_of_windows() -> dict[str, tf.Tensor]:
     return {name: tf.constant(np.stack([getattr(each, name) for each in windows()])) for name in INPUTS}
 
 
+def half_of_each_four(scores: np.ndarray) -> np.ndarray:
+    """2:4, bool [out, in]."""
+    pattern = parse_pattern("2:4")
+    return pattern.mask(scores, pattern.block_scores(scores) < np.inf)
+
+
+def least_squares(kernel, mask, before, now):
+    """[out, in] by numpy.linalg.lstsq, output by output, with the damping as rows of its own.
+
+    `kernel` [out, in]; `before`, `now` [tokens, in]: what its layer read and reads.
+    """
+    damping = np.sqrt(DAMPING * np.mean(np.sum(now**2, axis=0))) * np.eye(kernel.shape[1])
+    wanted = np.concatenate([before, damping]) @ kernel.astype(np.float64).T
+    rows, found = np.concatenate([now, damping]), np.zeros(kernel.shape)
+    for output, kept in enumerate(mask):
+        found[output, kept] = np.linalg.lstsq(rows[:, kept], wanted[:, output], rcond=None)[0]
+    return found
+
+
 @pytest.mark.parametrize("share", [0.3, 0.7])  # solved by what goes, and by what stays
 @pytest.mark.parametrize("pattern", ["2:4", "4x1", "1x1", "4x8"])
 def test_least_squares(pattern, share):
-    """Output by output, numpy.linalg.lstsq on the inputs, the damping as rows of its own."""
     chance = np.random.default_rng(0)
-    inputs = chance.normal(size=(50, 24)) @ chance.normal(size=(24, 24))  # correlated, as a layer's are
+    before = chance.normal(size=(50, 24)) @ chance.normal(size=(24, 24))  # correlated, as a layer's are
+    now = before + 0.3 * chance.normal(size=before.shape)
     kernel = chance.normal(size=(16, 24)).astype(np.float32)
     pattern = parse_pattern(pattern)
     scores = np.abs(kernel)
     blocks = pattern.block_scores(scores)
     mask = pattern.mask(scores, blocks < np.quantile(blocks, share))
-    found = refitted(kernel, mask, inputs.T @ inputs)
+    found = refitted(kernel, mask, now.T @ now, before.T @ now)
     assert found.dtype == np.float32 and (found[~mask] == 0).all()
-
-    damping = np.sqrt(DAMPING * np.mean(np.sum(inputs**2, axis=0)))
-    rows = np.concatenate([inputs, damping * np.eye(24)])
-    for output, kept in enumerate(mask):
-        expected = np.linalg.lstsq(rows[:, kept], rows @ kernel[output].astype(np.float64), rcond=None)[0]
-        np.testing.assert_allclose(found[output, kept], expected, rtol=1e-5, atol=1e-6)
-    error, without = (np.sum((inputs @ (each - kernel).T) ** 2) for each in (found, kernel * mask))
+    expected = least_squares(kernel, mask, before, now)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    error, without = (np.sum((now @ each.T - before @ kernel.T) ** 2) for each in (found, kernel * mask))
     assert error < without
 
 
 def test_a_kernel_that_loses_nothing_or_all():
     kernel = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)
     moments = np.eye(8)
-    np.testing.assert_allclose(refitted(kernel, np.ones((4, 8), bool), moments), kernel, rtol=1e-6)
-    assert not refitted(kernel, np.zeros((4, 8), bool), moments).any()
+    same = refitted(kernel, np.ones((4, 8), bool), moments, moments)
+    np.testing.assert_allclose(same, kernel, rtol=1e-6)
+    assert not refitted(kernel, np.zeros((4, 8), bool), moments, moments).any()
     # A layer that saw nothing but zeros: any weights give its outputs; those that stay are as they were.
-    mask = kernel > 0
-    np.testing.assert_array_equal(refitted(kernel, mask, np.zeros((8, 8))), kernel * mask)
+    mask, nothing = kernel > 0, np.zeros((8, 8))
+    np.testing.assert_array_equal(refitted(kernel, mask, nothing, nothing), kernel * mask)
 
 
-def test_moments_are_those_of_the_inputs_without_padding():
-    """Each window alone and without padding, by the lowering of the float file, the sums by NumPy."""
-    model = TrainableModel(CONFIG, DENSE)
-    batch = batch_of_windows()
-    found = input_moments(model, KERNELS, [{name: value[:2] for name, value in batch.items()}])
-
-    expected = dict.fromkeys(KERNELS, 0.0)
+def inputs_of(config, tensors, names, batch):
+    """Each kernel's inputs, float64 [tokens, in]: every window alone, by the lowering of the float file."""
+    found = {name: [] for name in names}
 
     def record(tensor: tf.Tensor, point: str) -> tf.Tensor:
-        name = f"{point.rpartition('/')[0]}/kernel"
-        if point.endswith("/input") and name in expected:
-            inputs = tensor.numpy().reshape(-1, tensor.shape[-1]).astype(np.float64)[:tokens]
-            expected[name] = expected[name] + inputs.T @ inputs
+        scope = point.rpartition("/")[0]
+        for name in (f"{scope}/kernel", f"{scope}/output_weights"):
+            if point.endswith("/input") and name in found:
+                rows = tensor.numpy().reshape(-1, tensor.shape[-1]).astype(np.float64)
+                found[name].append(rows[:tokens])
         return tensor
 
-    for number in range(2):
+    for number in range(len(batch["input_mask"])):
         window = {name: value[number : number + 1] for name, value in batch.items()}
         tokens = int(window["input_mask"].numpy().sum())
         assert tokens < window["input_ids"].shape[1]
-        question_answering(CONFIG, CpuLowering(CONFIG, DENSE, observe=record), **window)
-    for name in KERNELS:
-        scale = np.abs(expected[name]).max()
-        np.testing.assert_allclose(found[name], expected[name], atol=1e-5 * scale)
+        question_answering(config, CpuLowering(config, tensors, observe=record), **window)
+    return {name: np.concatenate(rows) for name, rows in found.items()}
+
+
+def test_each_layer_makes_good_what_those_before_it_do():
+    """All kernels, the head's too, on what the fitted model gives them, to what they gave in the dense one."""
+    model, names = TrainableModel(CONFIG, DENSE), [*KERNELS, HEAD]
+    batch = batch_of_windows()
+    kernels = {name: as_outputs_inputs(name, DENSE[name]) for name in names}
+    masks = {name: half_of_each_four(np.abs(kernel)) for name, kernel in kernels.items()}
+    parts = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 2), slice(2, None))]
+    fitted = refit(model, masks, parts)
+    assert all(np.array_equal(value, DENSE[name]) for name, value in model.tensors().items())
+
+    before = inputs_of(CONFIG, DENSE, names, batch)
+    now = inputs_of(CONFIG, DENSE | fitted, names, batch)
+    assert set(fitted) == set(names)
+    for name, kernel in kernels.items():
+        expected = least_squares(kernel, masks[name], before[name], now[name])
+        found = as_outputs_inputs(name, fitted[name])
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
 def test_it_costs_less(data, tmp_path):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from mobilebert_kit.training.model import INPUTS, TrainableModel
 from mobilebert_kit.training.optimizer import AdamW
 from mobilebert_kit.training.precision import activation_dtype
 from mobilebert_kit.training.pruning.pruner import Pruner
-from mobilebert_kit.training.pruning.refit import input_moments
+from mobilebert_kit.training.pruning.refit import refit
 from mobilebert_kit.training.pruning.report import write_report
 from mobilebert_kit.training.quantized_start import centered_start, initial_ranges
 from mobilebert_kit.training.request import TrainingRequest
@@ -215,11 +215,13 @@ class Trainer:
 
     def _prune(self, number: int) -> None:
         """New masks after `number` updates, where it is time for them."""
-        if self.pruner is not None and self.pruner.prune(number, self._input_moments):
+        if self.pruner is not None and self.pruner.prune(number, self._refit):
             self._sparsity["sparsity"] = self.pruner.sparsity
 
-    def _input_moments(self, kernels: Sequence[str]) -> dict[str, np.ndarray]:
-        return input_moments(self.model, kernels, self._first_batches(self.inputs.pruning.refit_steps))
+    def _refit(self, masks: Mapping[str, np.ndarray]) -> None:
+        batches = self._first_batches(self.inputs.pruning.refit_steps)
+        for name, value in refit(self.model, masks, batches).items():
+            self.model.named_variables[name].assign(value)
 
     @property
     def _unranged(self) -> bool:

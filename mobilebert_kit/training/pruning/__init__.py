@@ -6,6 +6,6 @@ schedule.py   how sparse after a step   pruner.py      masks and scores as varia
 refit.py      what stays, fitted anew   report.py      layer by layer, in bytes
 table.py      what it cost, over the seeds
 
-All but pruner.py, and the measuring of inputs in refit.py, is NumPy: a kernel is [out, in] there, as the
+All but pruner.py, and the model's passes in refit.py, is NumPy: a kernel is [out, in] there, as the
 published patterns have it.
 """

@@ -15,7 +15,6 @@ import tensorflow as tf
 
 from mobilebert_kit.training.pruning.masks import make_masks
 from mobilebert_kit.training.pruning.plan import Plan, as_outputs_inputs, is_kernel
-from mobilebert_kit.training.pruning.refit import refitted
 
 PRUNED = 0.05  # share of zeros in its kernels from which a checkpoint counts as pruned; a dense one has none
 
@@ -55,12 +54,12 @@ class Pruner(tf.Module):
         """Share of zeros in the masks."""
         return _share_of_zeros([mask.numpy() for mask in self.masks.values()])
 
-    def prune(self, step: int, moments: Callable[[Sequence[str]], Mapping[str, np.ndarray]]) -> bool:
+    def prune(self, step: int, refit: Callable[[Mapping[str, np.ndarray]], None]) -> bool:
         """After `step` updates: new masks where the plan has it so, and their weights zero.
 
         Args:
-            moments: names of kernels -> those of their layers' inputs (refit.py), float64 [in, in]. Called
-                where the plan fits anew what stays.
+            refit: fits what stays of the model's variables anew (refit.py), given the masks, bool [out, in]
+                by the name of the kernel. Called where the plan has it so.
         Returns:
             Whether there are new masks.
         """
@@ -74,16 +73,12 @@ class Pruner(tf.Module):
             scope=self._plan.scope,
             cap=self._plan.cap,
         )
-        inputs = moments(list(self._kernels)) if self._plan.refit_steps else None
+        if self._plan.refit_steps:
+            refit(masks)
         for name, variable in self._kernels.items():
-            mask, kernel = masks[name], as_outputs_inputs(name, variable.numpy())
-            kernel = (
-                np.where(mask, kernel, np.float32(0))
-                if inputs is None
-                else refitted(kernel, mask, inputs[name])
-            )
-            self.masks[name].assign(as_outputs_inputs(name, mask))
-            variable.assign(as_outputs_inputs(name, kernel))
+            mask = as_outputs_inputs(name, masks[name])
+            self.masks[name].assign(mask)
+            variable.assign(np.where(mask, variable.numpy(), np.float32(0)))
         return True
 
     def _scores(self, name: str) -> np.ndarray:
