@@ -109,7 +109,7 @@ def inputs_of(config, tensors, names, batch):
 
 
 def test_each_layer_makes_good_what_those_before_it_do():
-    """All kernels, the head's too, on what the fitted model gives them, to what they gave in the dense one."""
+    """All kernels, on what the fitted model gives them, to what they gave in the dense one; the head too."""
     model, names = TrainableModel(CONFIG, DENSE), [*KERNELS, HEAD]
     batch = batch_of_windows()
     kernels = {name: as_outputs_inputs(name, DENSE[name]) for name in names}

@@ -44,8 +44,8 @@ def teacher(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["bert", "distilbert", "electra"])
 def transformers_teacher(request, tmp_path_factory):
-    """A Hugging Face directory of twice as many layers and heads, and the model itself. The kit runs a BERT or
-    DistilBERT, transformers the other."""
+    """A Hugging Face directory of twice as many layers and heads, and the model itself. The kit runs all but
+    the last, which is left to transformers."""
     transformers = pytest.importorskip("transformers", reason="no transformers (extra [distill])")
     import torch
 
