@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import select
 import signal
 import sys
 import traceback
@@ -20,7 +22,8 @@ _SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.S
 def run(
     main: Callable[..., None], argv: Sequence[str] | None = None, *, arguments: Sequence[str] = ()
 ) -> None:
-    """Parse absl's flags, call `main`, and end the process with 0, 2, 3 or 4, 130 or 143 (interrupted).
+    """Parse absl's flags, call `main`, and end the process with 0, 2, 3 or 4, 130 or 143 (interrupted), 141
+    (whoever read the output is gone, as behind `| head`).
 
     arguments: what the command takes besides flags, by the names that errors call them; `main` gets them.
     absl.app.run would end with 1 for a wrong flag. SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so
@@ -60,9 +63,21 @@ def _exit_code(main: Callable[..., None], argv: list[str], arguments: Sequence[s
         if isinstance(error, flags.Error):
             print(f"error: {error} See --help.", file=sys.stderr)
             return InputError.exit_code
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            return 128 + signal.SIGPIPE
         traceback.print_exc()  # a defect of the kit, shown whole
         return KitError.exit_code
     return 0
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody takes what is printed. What is left of it then goes nowhere, as the process ends too."""
+    output = select.poll()
+    output.register(sys.stdout, 0)  # errors are told unasked
+    if not output.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _print_help() -> None:

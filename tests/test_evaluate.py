@@ -245,6 +245,35 @@ def test_exit_codes(body, code, message):
     assert message in done.stderr and ("Traceback" in done.stderr) == (code == 4)
 
 
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        ("print('told')", 141, ""),
+        ("sys.stderr.write('nothing told')", 0, "nothing told"),
+    ],
+)
+def test_nobody_reads_the_output(body, code, message):
+    """As behind `| head`, which has ended: no error of the command's."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    program = f"import sys; from mobilebert_kit.main import run; run(lambda: {body}, argv=['x'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120,
+        cwd=REPOSITORY, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (code, message)
+
+
+def test_another_broken_pipe_is_a_defect():
+    program = (
+        "from mobilebert_kit.main import run; import os; run(lambda: os.write(broken, b'x'), argv=['x'])"
+    )
+    program = "import os; reader, broken = os.pipe(); os.close(reader); " + program
+    done = evaluate(code=program)
+    assert done.returncode == 4 and "BrokenPipeError" in done.stderr
+
+
 def test_sigterm_leaves_nothing_behind(folder, tmp_path):
     """Killed while it writes: the temporary file goes, the output does not appear."""
     code = """

@@ -11,7 +11,7 @@
 Least squares, for each output by itself, exact: Optimal Brain Surgeon's update for all weights that go at
 once (Hassibi and Stork 1993; Frantar and Alistarh 2022, arXiv:2208.11580), of a layer that makes good what
 those in front of it do, too. Which of the two is taken: that with the smaller matrix to solve, for its cube
-is what this costs. Biases stay as they are: fitted too, they made it no better.
+is what this costs. Biases stay as they are.
 """
 
 from __future__ import annotations
