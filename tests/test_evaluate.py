@@ -266,11 +266,14 @@ def test_nobody_reads_the_output(body, code, message):
 
 
 def test_another_broken_pipe_is_a_defect():
-    program = (
-        "from mobilebert_kit.main import run; import os; run(lambda: os.write(broken, b'x'), argv=['x'])"
-    )
-    program = "import os; reader, broken = os.pipe(); os.close(reader); " + program
-    done = evaluate(code=program)
+    code = """
+        import os
+        from mobilebert_kit.main import run
+        reader, broken = os.pipe()
+        os.close(reader)
+        run(lambda: os.write(broken, b"x"), argv=["x"])
+    """
+    done = evaluate(code=code)
     assert done.returncode == 4 and "BrokenPipeError" in done.stderr
 
 
