@@ -41,6 +41,10 @@ def convert(module: tf.Module, recipe: Recipe) -> bytes:
         gc.collect()  # a graph is full of reference cycles, and holds all weights
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
         gc.collect()  # it has loaded the graph, and will load it again
+        # Behind the conversion it would read the file into objects and write it anew, once to merge equal
+        # constants, of which there are none, and once to note its version, which the manifest has.
+        converter._optimize_tflite_model = lambda model, *_, **__: model
+        converter.exclude_conversion_metadata = True
         if recipe.weights != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if recipe.weights == "float16":
