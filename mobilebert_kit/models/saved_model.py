@@ -67,7 +67,7 @@ def save_graph(
 
     Gives the names of its inputs and outputs, in its order. TensorFlow 1's builder: by way of a concrete
     function the converter traces everything twice. It holds a constant some ten times over, a variable some
-    four times, before it makes a constant of it: BERT-base takes 3.0 GB so, and would take 5.8.
+    four times, before it makes a constant of it: exporting BERT-base took 3.0 GB so, and 5.8 without.
     """
     v1 = tf.compat.v1
     with tf.Graph().as_default() as graph:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated
+from tensorflow.lite.python.lite import TFLiteSavedModelConverterV2
 
+from mobilebert_kit.contract import SIGNATURE_KEY
 from mobilebert_kit.models.saved_model import save_graph
 from mobilebert_kit.quantize.buckets import merge_buckets
 from mobilebert_kit.quantize.half_tables import gather_half_tables
@@ -39,8 +41,8 @@ def convert(module: tf.Module, recipe: Recipe) -> bytes:
         folder = Path(scratch) / "saved_model"
         inputs, outputs = save_graph(module.serve, folder)
         gc.collect()  # a graph is full of reference cycles, and holds all weights
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
-        gc.collect()  # it has loaded the graph, and will load it again
+        # What TFLiteConverter.from_saved_model makes, after loading the graph, which convert() loads again.
+        converter = TFLiteSavedModelConverterV2(str(folder), {tf.saved_model.SERVING}, [SIGNATURE_KEY])
         # Behind the conversion it would read the file into objects and write it anew, once to merge equal
         # constants, of which there are none, and once to note its version, which the manifest has.
         converter._optimize_tflite_model = lambda model, *_, **__: model
