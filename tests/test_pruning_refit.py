@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import small_bert
 from small_pruning import DENSE, HALF, KERNELS, STEPS, train_until, write_dense_data
 from small_training import request, rows
 
@@ -17,6 +18,7 @@ from small_export import CONFIG, windows
 
 from mobilebert_kit.checkpoints import load_checkpoint
 from mobilebert_kit.errors import InputError
+from mobilebert_kit.inputs import checkpoint_config
 from mobilebert_kit.lowering.cpu import CpuLowering
 from mobilebert_kit.models.forward import question_answering
 from mobilebert_kit.training.model import INPUTS, TrainableModel
@@ -125,6 +127,24 @@ def test_each_layer_makes_good_what_those_before_it_do():
         expected = least_squares(kernel, masks[name], before[name], now[name])
         found = as_outputs_inputs(name, fitted[name])
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("family", small_bert.CONFIGS)
+def test_other_families(family, tmp_path):
+    """Without training: the logits stay nearer to the dense ones than with kernels that are zeroed."""
+    checkpoint = load_checkpoint(small_bert.write_checkpoint(tmp_path / "dense", small_bert.CONFIGS[family]))
+    config, tensors = checkpoint_config(checkpoint), checkpoint.tensors
+    model, batch = TrainableModel(config, tensors), batch_of_windows()
+    kernels = [name for name in tensors if "encoder" in name and name.endswith("/kernel")]
+    masks = {name: half_of_each_four(np.abs(tensors[name].T)) for name in kernels}
+    zeroed = {name: tensors[name] * mask.T for name, mask in masks.items()}
+    token = batch["input_mask"].numpy() == 1
+    errors = [
+        np.mean((TrainableModel(config, tensors | pruned)(batch)[name] - model(batch)[name])[token] ** 2)
+        for pruned in (refit(model, masks, [batch]), zeroed)
+        for name in ("start_logits", "end_logits")
+    ]
+    assert sum(errors[:2]) < 0.5 * sum(errors[2:])
 
 
 def test_it_costs_less(data, tmp_path):
