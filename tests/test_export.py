@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import small_export
 from checkpoint_files import huggingface_tensors, write_bin, write_config, write_safetensors, write_tensorflow
-from export_command import command, everything_under, start
+from export_command import command, everything_under, manifest_of, start
 from tensorflow.lite.python import schema_py_generated
 from tiny_question_model import write_vocab
 
@@ -34,10 +34,6 @@ FILES = {target.file_for(small_export.LENGTH) for target in TARGETS.values()}
 
 
 # What comes out
-
-
-def manifest_of(folder: Path) -> dict:
-    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
 
 
 def test_folder_holds_what_the_manifest_lists(exported: Path) -> None:

@@ -105,10 +105,10 @@ class _SideBySide:
         self._weights = model.tensors()
         self.fitted: dict[str, np.ndarray] = {}
         self._read: dict[str, list[tf.Tensor]] = {}  # kernels that the last primitive used -> its inputs
-        self._before, self._now = (
-            TrainingLowering(model.config, weights, observe=self._record)
-            for weights in (self._weights, ChainMap(self.fitted, self._weights))
-        )
+        weights = {"before": self._weights, "now": ChainMap(self.fitted, self._weights)}
+        self._lowerings = {
+            side: TrainingLowering(model.config, each, observe=self._record) for side, each in weights.items()
+        }
 
     def __getattr__(self, primitive: str) -> Callable[..., _Both]:
         return partial(self._apply, primitive)
@@ -121,16 +121,16 @@ class _SideBySide:
         return end, start
 
     def _apply(self, primitive: str, *args: Any, **kwargs: Any) -> _Both:
-        before, inputs_before = self._run(self._before, "before", primitive, args, kwargs)
-        now, inputs_now = self._run(self._now, "now", primitive, args, kwargs)
+        before, inputs_before = self._run("before", primitive, args, kwargs)
+        now, inputs_now = self._run("now", primitive, args, kwargs)
         for name, inputs in inputs_now.items():
             self._fit(name, inputs_before[name], inputs)
         if inputs_now:
-            now, _ = self._run(self._now, "now", primitive, args, kwargs)
+            now, _ = self._run("now", primitive, args, kwargs)
         return _Both(before, now)
 
     def _run(
-        self, ops: TrainingLowering, side: str, primitive: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, side: str, primitive: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[list[Any], dict[str, list[tf.Tensor]]]:
         """The primitive for each batch, and what a kernel that is to be fitted read in it."""
 
@@ -138,10 +138,10 @@ class _SideBySide:
             return getattr(value, side)[number] if isinstance(value, _Both) else value
 
         self._read = {}
-        outputs = []
+        run, outputs = getattr(self._lowerings[side], primitive), []
         for number in range(len(self._tokens)):
             named = {name: own(arg, number) for name, arg in kwargs.items()}
-            outputs.append(getattr(ops, primitive)(*(own(arg, number) for arg in args), **named))
+            outputs.append(run(*(own(arg, number) for arg in args), **named))
         return outputs, self._read
 
     def _record(self, tensor: tf.Tensor, point: str) -> tf.Tensor:
