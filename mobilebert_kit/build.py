@@ -26,7 +26,7 @@ from mobilebert_kit.inputs import Data, Inputs, Request
 from mobilebert_kit.lowering.cpu import Observe, unobserved
 from mobilebert_kit.manifest import Result, make_manifest
 from mobilebert_kit.memory import give_back_freed_blocks
-from mobilebert_kit.models.saved_model import write_saved_model
+from mobilebert_kit.models.saved_model import save_graph, write_saved_model
 from mobilebert_kit.models.serving import serving_module
 from mobilebert_kit.progress import Steps
 from mobilebert_kit.quantize.calibration import Ranges, calibrate, fake_quantize, without_padding
@@ -114,6 +114,8 @@ def export(request: Request) -> Summary:
                     check_half_drop(target, float_score, half, request.max_f1_drop)
                 if target.recipe.quantize_activations:
                     errors[target.name] = builder.layer_errors(target, prepared)
+                    if request.keep_saved_model:
+                        builder.save_simulated(target, prepared, folder / f"saved_model_{target.name}")
                 size = sum(file.stat().st_size for file in built.files)
                 results.append(
                     Result(target, built.file, built.mask_value, score, report, size, half, built.ranges)
@@ -245,6 +247,15 @@ class Builder:
         tensors = rounded_tensors(self.inputs.config, recipe, ranges)
         build = self._builds(target, prepared)
         return Simulation(build, recipe, ranges, tensors, prepared.exact, rounded)
+
+    def save_simulated(self, target: Target, prepared: Prepared, folder: Path) -> None:
+        """The file of `target` as a SavedModel in float32: what it rounds is rounded, by fake-quants."""
+        rounded = prepared.rounded(target.recipe)
+        simulation = self.simulation(target, prepared, rounded)
+        module = self.module(
+            target, rounded, prepared.mask_value, simulation.round, contract=self.inputs.contract
+        )
+        save_graph(module.serve, folder)
 
     def layer_errors(self, target: Target, prepared: Prepared) -> list[LayerError]:
         """What int8 does to each layer, on a few of the evaluation's windows, evenly spread."""

@@ -178,6 +178,26 @@ def test_a_kept_saved_model_gives_the_same_files(exported: Path, tmp_path: Path)
         assert (tmp_path / "out" / name).read_bytes() == (exported / "all" / name).read_bytes()
 
 
+@pytest.mark.parametrize("target", ["int8", "nnapi"])
+def test_a_quantized_target_keeps_the_saved_model_that_computes_as_its_file(
+    exported: Path, target: str
+) -> None:
+    from mobilebert_kit.comparison.models import open_model
+
+    windows = small_export.windows()
+    tokens = np.stack([window.input_mask for window in windows]) == 1
+
+    def logits(name: str) -> np.ndarray:
+        return np.stack(open_model(exported / "all" / name).logits(windows))[:, tokens]
+
+    file = logits(TARGETS[target].file_for(small_export.LENGTH))
+    step = np.diff(np.unique(file)).min()
+    difference = np.abs(logits(f"saved_model_{target}") - file) / step
+    of_float = np.abs(logits("saved_model") - file) / step
+    assert difference.max() <= 2.5
+    assert difference.mean() < of_float.mean() / 5
+
+
 def test_quantized_training_brings_relu6_its_mask_and_its_clip(exported: Path, tmp_path: Path) -> None:
     """The published quantized layout, ranges and all; nothing but the shapes tells its size, so 2 heads need
     --config."""

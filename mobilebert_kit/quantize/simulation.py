@@ -120,6 +120,10 @@ class Simulation:
         """Whether the tensor at `point` can be switched."""
         return point in self._switch
 
+    def round(self, tensor: tf.Tensor, point: str) -> tf.Tensor:
+        """An observer for a model of the rounded weights: all that can be switched is on."""
+        return self.rounded(tensor, point) if self.rounds(point) else tensor
+
     def rounded(self, tensor: tf.Tensor, point: str) -> tf.Tensor:
         """`tensor` as the recipe's int8 at `point` has it, the constant that it is made with included."""
         low, high = self._recipe.bounds(point, *self.ranges[point])
