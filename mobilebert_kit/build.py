@@ -7,7 +7,6 @@ checkpoint -> config, weights -> float .tflite -> F1 --+
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
@@ -125,7 +124,14 @@ def export(request: Request) -> Summary:
         shutil.copyfile(inputs.vocab, folder / "vocab.txt")
         if request.keep_saved_model:
             steps.next("SavedModel")
-            _write_saved_model(folder / "saved_model", inputs)
+            write_saved_model(
+                folder / "saved_model",
+                inputs.config,
+                inputs.checkpoint,
+                contract=inputs.contract,
+                sequence_length=request.sequence_length,
+                vocab=inputs.vocab,
+            )
         manifest = make_manifest(inputs, float_score, results, describe_files(folder))
         evidence = gather(manifest, inputs.evaluation, float_score, results, errors, measured)
         write_page(folder, evidence)
@@ -251,10 +257,8 @@ class Builder:
     def save_simulated(self, target: Target, prepared: Prepared, folder: Path) -> None:
         """The file of `target` as a SavedModel in float32: what it rounds is rounded, by fake-quants."""
         rounded = prepared.rounded(target.recipe)
-        simulation = self.simulation(target, prepared, rounded)
-        module = self.module(
-            target, rounded, prepared.mask_value, simulation.round, contract=self.inputs.contract
-        )
+        observe = self.simulation(target, prepared, rounded).round
+        module = self.module(target, rounded, prepared.mask_value, observe, contract=self.inputs.contract)
         save_graph(module.serve, folder)
 
     def layer_errors(self, target: Target, prepared: Prepared) -> list[LayerError]:
@@ -393,18 +397,3 @@ def count_steps(targets: Sequence[Target]) -> int:
     simulated = {target.lowering for target in others if target.half_precision}
     quantized = [target for target in others if target.recipe.quantize_activations]
     return 4 + 3 * len(simulated) + 2 * len(others) + 3 * len(quantized)
-
-
-def _write_saved_model(folder: Path, inputs: Inputs) -> None:
-    write_saved_model(
-        folder,
-        inputs.config,
-        inputs.checkpoint,
-        contract=inputs.contract,
-        sequence_length=inputs.request.sequence_length,
-    )
-    # So that it is a whole checkpoint again: its variables tell neither the heads nor the mask.
-    extra = folder / "assets.extra"
-    extra.mkdir()
-    (extra / "config.json").write_text(json.dumps(inputs.config.to_dict(), indent=2) + "\n", encoding="utf-8")
-    shutil.copyfile(inputs.vocab, extra / "vocab.txt")

@@ -16,6 +16,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+from tiny_question_model import write_vocab
 
 from mobilebert_kit.checkpoints import load_checkpoint, prove_complete
 from mobilebert_kit.errors import InputError
@@ -214,15 +215,15 @@ def test_saved_model(made, tmp_path, family):
 
     source, config = whole(made / family / "safetensors")
     contract = MLPERF.for_model(has_segments=config.has_segments)
-    write_saved_model(tmp_path / "saved_model", config, source, contract=contract, sequence_length=20)
-    with pytest.raises(InputError, match=f"Expected the configuration of a {family} beside the checkpoint"):
-        whole(tmp_path / "saved_model")
-    (tmp_path / "saved_model" / "assets.extra").mkdir()
-    (tmp_path / "saved_model" / "assets.extra" / "config.json").write_text(json.dumps(config.to_dict()))
-    checkpoint, found = whole(tmp_path / "saved_model")
+    folder, vocab = tmp_path / "saved_model", write_vocab(tmp_path)
+    write_saved_model(folder, config, source, contract=contract, sequence_length=20, vocab=vocab)
+    checkpoint, found = whole(folder)
     assert same_bits(checkpoint.tensors, source.tensors)
     assert (checkpoint.format, checkpoint.digest, found) == ("saved_model", source.digest, config)
     assert checkpoint.hints.get("hidden_act", "gelu") == "gelu"
+    (folder / "assets.extra" / "config.json").unlink()
+    with pytest.raises(InputError, match=f"Expected the configuration of a {family} beside the checkpoint"):
+        whole(folder)
 
 
 def test_real_model(shared):

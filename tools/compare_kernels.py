@@ -1,9 +1,9 @@
-"""The same int8 file by two sets of kernels: XNNPACK, and TFLite's own. How far does rounding alone carry them?
+"""One int8 file by two sets of kernels, XNNPACK's and TFLite's own: how far does rounding alone carry them?
 
     python tools/compare_kernels.py --model mobilebert_int8_384.tflite --dataset dev-v1.1.json
 
-Both compute the integers that the file describes, and round a product's sum to int8 in ways that differ in the
-last bit. No simulation of a file can be nearer to it than its own kernels are to each other.
+Both compute the integers that the file describes, and differ in the last bit of what they round to int8. No
+simulation of a file can be nearer to it than its own kernels are to each other.
 """
 
 from __future__ import annotations
@@ -73,7 +73,14 @@ def main() -> None:
     a, b = found.scores
     publish(
         f"One file by two sets of kernels, {len(questions)} questions",
-        ("model", "F1, XNNPACK", "F1, own kernels", "equal spans, %", "largest difference", "mean difference"),
+        (
+            "model",
+            "F1, XNNPACK",
+            "F1, own kernels",
+            "equal spans, %",
+            "largest difference",
+            "mean difference",
+        ),
         [
             (
                 path.name,

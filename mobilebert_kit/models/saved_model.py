@@ -7,6 +7,8 @@ training did, with the ranges among the variables.
 from __future__ import annotations
 
 import gc
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,12 +32,13 @@ def write_saved_model(
     *,
     contract: Contract,
     sequence_length: int,
+    vocab: Path,
 ) -> None:
     """Writes `folder` (which must not exist), to be read by TensorFlow and by `load_checkpoint`.
 
-    TensorFlow 1's builder, as the published ones were made: it keeps the variables' names, where
-    tf.saved_model.save would name them by their place in a Python object. Raises InputError as
-    `serving_module` does.
+    Configuration and vocabulary lie beside the variables, which tell neither heads nor mask. TensorFlow 1's
+    builder, as the published ones were made: it keeps the variables' names, where tf.saved_model.save would
+    name them by their place in a Python object. Raises InputError as `serving_module` does.
     """
     prove_segments(config, contract)
     v1 = tf.compat.v1
@@ -58,6 +61,10 @@ def write_saved_model(
         outputs = answer(config, ops, contract, list(inputs.values()))
         assign(session, variables, values)
         save_signature(session, folder, inputs, outputs, contract.signature_key)
+    extra = folder / "assets.extra"
+    extra.mkdir()
+    (extra / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+    shutil.copyfile(vocab, extra / "vocab.txt")
 
 
 def save_graph(
