@@ -2,14 +2,13 @@
 
     python tools/compare_kernels.py --model mobilebert_int8_384.tflite --dataset dev-v1.1.json
 
-Both compute the integers that the file describes, and differ in the last bit of what they round to int8. No
-simulation of a file can be nearer to it than its own kernels are to each other.
+Both compute the integers that the file describes, and may round a sum to int8 differently in the last bit. A
+simulation in float32, which does so too, is measured by how near these two are to each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,10 @@ from benchmark_models import DEMO_VOCAB
 from benchmark_report import publish
 
 from mobilebert_kit.comparison.agreement import agreement
+from mobilebert_kit.comparison.batches import Logits, run_batches
 from mobilebert_kit.comparison.models import open_model
 from mobilebert_kit.main import run
+from mobilebert_kit.runtime.binding import bind_outputs
 from mobilebert_kit.squad.dataset import load_questions
 from mobilebert_kit.squad.tokenizer import load_tokenizer
 from mobilebert_kit.squad.windows import Window, make_windows
@@ -31,8 +32,6 @@ _QUESTIONS = flags.DEFINE_integer("questions", 1000, "The first N of it.", lower
 _VOCAB = flags.DEFINE_string("vocab", str(DEMO_VOCAB), "The vocabulary of --model.")
 _OUTPUT = flags.DEFINE_string("output", None, "Write everything to this JSON file too.")
 
-WORKERS = 2
-
 
 class OwnKernels:
     """A file without XNNPACK; a `Model` as far as `agreement` asks."""
@@ -41,26 +40,18 @@ class OwnKernels:
 
     def __init__(self, path: Path, inputs: dict[str, str]) -> None:
         self.path, self.inputs = path, inputs
-
-    def logits(self, windows: Sequence[Window]) -> tuple[np.ndarray, np.ndarray]:
-        shares = [windows[first::WORKERS] for first in range(WORKERS)]
-        start, end = (np.empty((len(windows), len(windows[0].input_ids)), np.float32) for _ in range(2))
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for first, outputs in enumerate(pool.map(self._run, shares)):
-                start[first::WORKERS], end[first::WORKERS] = outputs
-        return start, end
-
-    def _run(self, windows: Sequence[Window]) -> tuple[np.ndarray, np.ndarray]:
         interpreter = Interpreter(
-            str(self.path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         )
-        runner = interpreter.get_signature_runner()
-        found: dict[str, list[np.ndarray]] = {"start_logits": [], "end_logits": []}
-        for window in windows:
-            outputs = runner(**{name: getattr(window, own)[None] for own, name in self.inputs.items()})
-            for name, rows in found.items():
-                rows.append(outputs[name].ravel())
-        return np.stack(found["start_logits"]), np.stack(found["end_logits"])
+        self._run = interpreter.get_signature_runner()
+        self._outputs = bind_outputs(self._run.get_output_details(), path)
+
+    def logits(self, windows: Sequence[Window]) -> Logits:
+        return run_batches(windows, self.inputs, self._start_and_end, size=1, path=self.path)
+
+    def _start_and_end(self, feed: dict[str, np.ndarray]) -> Logits:
+        outputs = self._run(**feed)
+        return outputs[self._outputs["start_logits"]], outputs[self._outputs["end_logits"]]
 
 
 def main() -> None:
